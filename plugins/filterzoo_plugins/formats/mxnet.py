@@ -100,12 +100,12 @@ def _sparse(
     _skip_device(reader)
     dtype = _dtype(reader)
     length = prod(stored or ()) * DTYPES[dtype].size
-    behind = 0
+    index_length = 0
     for _ in range(index_arrays):
         item = DTYPES[_dtype(reader)].size
-        behind += prod(_shape(reader) or ()) * item
+        index_length += prod(_shape(reader) or ()) * item
     _take(reader, length, where)
-    _take(reader, behind, where)
+    _take(reader, index_length, where)
     return Tensor(name="", dtype=dtype, shape=shape, span=Span(0, 0), obstacle="a sparse array")
 
 

@@ -245,8 +245,8 @@ def _tensor(name: str, header: ArrayHeader, dtype: str, record: StoredRange, *, 
         raise Refused(Reason.UNSUPPORTED, "an array of Python objects, which is a pickle", show(name))
     length = prod(header.shape) * DTYPES[dtype].size
     if header.data_offset + length != record.size:
-        held = record.size - header.data_offset
-        raise Refused(Reason.MALFORMED, f"the array needs {length} bytes and has {held}", show(name))
+        available = record.size - header.data_offset
+        raise Refused(Reason.MALFORMED, f"the array needs {length} bytes and has {available}", show(name))
     start = header.data_offset + (record.offset if record.codec is Codec.RAW else 0)
     layout, convolution = meaning_by_name(name, header.shape)
     whole = Tensor(
@@ -261,8 +261,8 @@ def _tensor(name: str, header: ArrayHeader, dtype: str, record: StoredRange, *, 
     )
     if not header.is_big:
         return whole
-    turned = packed(whole, header.shape, dtype, Step.SWAP, numbers=())
-    return replace(turned, layout=layout, convolution=convolution, evidence=None)
+    swapped = packed(whole, header.shape, dtype, Step.SWAP, numbers=())
+    return replace(swapped, layout=layout, convolution=convolution, evidence=None)
 
 
 def _fortran_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -71,14 +71,14 @@ def _weight(layer: LayerParameter, depth: int | None) -> Tensor:
 
 def _depths(layers: list[LayerParameter]) -> list[int | None]:
     """The depth of each layer; None for all if one of the convolutions does not state its inputs."""
-    given: dict[str, int] = {}
+    depth_of: dict[str, int] = {}
     depths: list[int | None] = []
     for layer in layers:
-        depth = 1 + max((given.get(name, 0) for name in layer.inputs), default=-1)
-        given |= dict.fromkeys(layer.outputs, depth)
+        depth = 1 + max((depth_of.get(name, 0) for name in layer.inputs), default=-1)
+        depth_of |= dict.fromkeys(layer.outputs, depth)
         depths.append(depth)
-    is_told = all(layer.inputs for layer in layers if looks_like_convolution(layer.type))
-    return depths if is_told else [None] * len(layers)
+    is_complete = all(layer.inputs for layer in layers if looks_like_convolution(layer.type))
+    return depths if is_complete else [None] * len(layers)
 
 
 def _is_text(content: bytes) -> bool:

@@ -78,8 +78,8 @@ def _layer(reader: WireReader, fields: _Fields, start: int, end: int) -> LayerPa
             raise Refused(Reason.UNSUPPORTED, "a Caffe network of the oldest form (V0)", f"byte {at}")
         else:
             _describe(layer, reader, fields, (tag, value, at))
-    for place, (at, behind) in enumerate(blobs):
-        tensor = _blob(reader, f"{layer.name}.{place}", at, behind)
+    for place, (at, stop) in enumerate(blobs):
+        tensor = _blob(reader, f"{layer.name}.{place}", at, stop)
         if tensor is None:
             layer.obstacle = layer.obstacle or "its numbers are stored in a way that is not read"
         else:

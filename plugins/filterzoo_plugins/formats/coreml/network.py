@@ -65,7 +65,7 @@ class NetworkReader:
         """The arrays that are not convolution weights."""
         return (tensor for name, tensor in self.stored.items() if name not in self._read)
 
-    def _network(self, start: int, end: int, given: dict[str, int], nesting: int) -> None:
+    def _network(self, start: int, end: int, depth_of: dict[str, int], nesting: int) -> None:
         if nesting > MAX_NESTING:
             raise Refused(Reason.LIMIT, f"networks more than {MAX_NESTING} deep in each other", f"byte {start}")
         for tag, length, at in self._reader.fields(start, end):
@@ -75,15 +75,15 @@ class NetworkReader:
             if self._count > MAX_LAYERS:
                 raise Refused(Reason.LIMIT, f"more than {MAX_LAYERS} layers", f"byte {at}")
             layer = self._layer_or_unsupported(at, at + length)
-            depth = 1 + max((given.get(name, 0) for name in layer.inputs), default=0)
-            given |= dict.fromkeys(layer.outputs, depth)
+            depth = 1 + max((depth_of.get(name, 0) for name in layer.inputs), default=0)
+            depth_of |= dict.fromkeys(layer.outputs, depth)
             for kind, place in layer.kinds.items():
                 if kind in {_CONVOLUTION, _VOLUME}:
                     with self.convolutions.reading(show(layer.name), depth):
                         self._convolution(layer, kind, place, depth)
                 for tag_inside, size, offset in self._reader.fields(*place) if kind in _NETWORKS_IN else ():
                     if tag_inside >> 3 in _NETWORKS_IN[kind]:
-                        self._network(offset, offset + size, given, nesting + 1)
+                        self._network(offset, offset + size, depth_of, nesting + 1)
 
     def _layer_or_unsupported(self, start: int, end: int) -> _Layer:
         """Refused (unsupported) for an invalid layer: without magic bytes, the file may be of another kind."""

@@ -91,11 +91,11 @@ class ProgramReader:
         if nesting > MAX_NESTING:
             raise Refused(Reason.LIMIT, f"blocks more than {MAX_NESTING} deep in each other", f"byte {start}")
         known = dict(scope)
-        for at, behind in self._all(start, end, 3):
+        for at, stop in self._all(start, end, 3):
             self._count += 1
             if self._count > MAX_OPERATIONS:
                 raise Refused(Reason.LIMIT, f"more than {MAX_OPERATIONS} operations", f"byte {at}")
-            operation = self._operation(at, behind, known)
+            operation = self._operation(at, stop, known)
             value = self._result(operation)
             known |= dict.fromkeys(operation.outputs, value)
             for block in operation.blocks:
@@ -118,9 +118,9 @@ class ProgramReader:
                 case 0x2A:
                     attributes.append((at, at + length))
         name = operation.outputs[0] if operation.outputs else operation.type
-        for at, behind in attributes:
-            key = self._text(at, behind, 1)
-            for place in self._all(at, behind, 2):
+        for at, stop in attributes:
+            key = self._text(at, stop, 1)
+            for place in self._all(at, stop, 2):
                 operation.attributes[key] = self._value(*place, name if key == "val" else f"{name}.{key}")
         return operation
 
@@ -190,11 +190,11 @@ class ProgramReader:
         self._read |= {part.name for part in (data, scale, zero)}
         try:
             factors = [folding.along(part, data, axis[0]) for part in (scale, zero)]
-            made = folding.dequantised(data, *factors)
+            weight = folding.dequantised(data, *factors)
         except Unfoldable as error:
             return Value(obstacle=str(error))
         self._read.add(name)
-        return Value(tensor=replace(made, name=name))
+        return Value(tensor=replace(weight, name=name))
 
     def _value(self, start: int, end: int, name: str) -> Value:
         """A Value: its type, and its elements, inline or in a blob file."""

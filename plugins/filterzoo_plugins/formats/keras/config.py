@@ -120,7 +120,7 @@ def _is_like_convolution(config: Mapping[str, Any] | None, shape: Sequence[int])
 
 
 def has_bfloat16(layer: KerasLayer) -> bool:
-    """Whether the configuration says that a layer's variables are bfloat16, by a name or a policy."""
+    """Whether a layer's configuration states bfloat16, as the dtype or as a dtype policy."""
     stated = (layer.config or {}).get("dtype")
     policy = stated.get("config") if isinstance(stated, dict) else None
     return (policy.get("name") if isinstance(policy, dict) else stated) == "bfloat16"

@@ -61,14 +61,14 @@ def index_groups(tree: Tree, size: int, groups: Collection[str], elsewhere: Else
 
 def refusing_unread_alone(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
     """The tensors; Refused (unsupported) at the end if some cannot be read and no readable one has rank 3 to 5."""
-    unread, is_told = None, False
+    unread, has_kernel = None, False
     for tensor in tensors:
         if tensor.obstacle is None:
-            is_told |= 3 <= len(tensor.shape) <= 5
+            has_kernel |= 3 <= len(tensor.shape) <= 5
         else:
             unread = unread or tensor
         yield tensor
-    if unread is not None and not is_told:
+    if unread is not None and not has_kernel:
         raise Refused(Reason.UNSUPPORTED, unread.obstacle or "", show(unread.name))
 
 
@@ -199,5 +199,5 @@ def _tensor(name: str, stored: StoredArray, found: KernelMeaning) -> Tensor:
     )
     if not stored.is_big:
         return whole
-    turned = packed(whole, stored.shape, stored.dtype, Step.SWAP, numbers=())
-    return replace(turned, layout=layout, convolution=convolution, evidence=None)
+    swapped = packed(whole, stored.shape, stored.dtype, Step.SWAP, numbers=())
+    return replace(swapped, layout=layout, convolution=convolution, evidence=None)

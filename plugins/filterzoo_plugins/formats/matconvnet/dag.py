@@ -55,12 +55,12 @@ def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[
 def _depths(layers: StructArray) -> list[int]:
     """The depth of each layer. Refused if layers form a cycle."""
     inputs = [_names(layer.get("inputs")) for layer in layers.items]
-    givers = {name: place for place, layer in enumerate(layers.items) for name in _names(layer.get("outputs"))}
+    writers = {name: place for place, layer in enumerate(layers.items) for name in _names(layer.get("outputs"))}
     readers: list[list[int]] = [[] for _ in inputs]
     missing = [0] * len(inputs)
     for place, names in enumerate(inputs):
-        for giver in {givers[name] for name in names if name in givers}:
-            readers[giver].append(place)
+        for writer in {writers[name] for name in names if name in writers}:
+            readers[writer].append(place)
             missing[place] += 1
     depths = [1] * len(inputs)
     ready = [place for place, count in enumerate(missing) if not count]

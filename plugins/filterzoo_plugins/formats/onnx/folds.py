@@ -128,9 +128,9 @@ def with_scale(
     """A quantised convolution's weight, with the scale and zero point at these input positions."""
     if constant.folded is None:
         return dequantised(constant, inputs, *places, axis=0)
-    given = [inputs[place] if place is not None and place < len(inputs) else None for place in places]
-    factor, point = (value.constant if value else None for value in given)
-    if factor is None or any(value is not None and value.constant is None for value in given):
+    factors = [inputs[place] if place is not None and place < len(inputs) else None for place in places]
+    factor, point = (value.constant if value else None for value in factors)
+    if factor is None or any(value is not None and value.constant is None for value in factors):
         return constant.blocked("its scale or zero point is computed, not stored")
     try:
         zero = None if point is None else folding.along(point.operand(reader, where), constant.folded, 0)
@@ -285,11 +285,11 @@ def _gathered(call: _Call, main: Constant) -> tuple[Tensor, str]:
     indices, axis = call.input(1), call.integer("axis")
     if indices is None or len(indices.shape) > 1:
         raise Unfoldable("indices that are no list")
-    taken = folding.taken(call.operand(0), axis, call.numbers(indices))
+    gathered = folding.taken(call.operand(0), axis, call.numbers(indices))
     if not indices.shape:
         at = folding.axis_from_front(axis, len(main.shape))
-        taken = folding.reshaped(taken, (*main.shape[:at], *main.shape[at + 1 :]))
-    return taken, main.dtype
+        gathered = folding.reshaped(gathered, (*main.shape[:at], *main.shape[at + 1 :]))
+    return gathered, main.dtype
 
 
 def _expanded(call: _Call, main: Constant) -> tuple[Tensor, str]:

@@ -171,17 +171,17 @@ class GraphWalk:
         Their inputs and outputs are computed at run time.
         """
         nesting = _deeper(frame, node)
-        leaving = [plain.depth] * len(node.outputs)
-        entering = Value(plain.depth - 1, live=True)
+        depths = [plain.depth] * len(node.outputs)
+        argument = Value(plain.depth - 1, live=True)
         for attribute in node.attributes.values():
             for graph in attribute.graphs:
                 inner = _Frame(_Scope(frame.scope), plain.depth - 1, nesting, frame.bindings, frame.calls)
-                values = self._graph(graph, inner, [entering] * len(graph.inputs))
+                values = self._graph(graph, inner, [argument] * len(graph.inputs))
                 # The first output of a Loop's body is the condition.
                 values = values[1:] if node.operator == "Loop" else values
-                for place, value in enumerate(values[: len(leaving)]):
-                    leaving[place] = max(leaving[place], value.depth if value else 0)
-        return [Value(depth, live=True) for depth in leaving]
+                for place, value in enumerate(values[: len(depths)]):
+                    depths[place] = max(depths[place], value.depth if value else 0)
+        return [Value(depth, live=True) for depth in depths]
 
     def _convolution(
         self, node: Node, operator: Operator, inputs: list[Value | None], depth: int, frame: _Frame

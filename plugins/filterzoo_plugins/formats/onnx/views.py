@@ -96,11 +96,11 @@ def dequantised(
     constant: Constant, inputs: Sequence[Value | None], scale: int, zero_point: int | None, *, axis: int
 ) -> Constant:
     """The constant with the scale and zero point at these positions among a node's inputs."""
-    given = inputs[scale] if scale < len(inputs) else None
+    factor = inputs[scale] if scale < len(inputs) else None
     point = inputs[zero_point] if zero_point is not None and zero_point < len(inputs) else None
-    if given is None or given.constant is None or (point is not None and point.constant is None):
+    if factor is None or factor.constant is None or (point is not None and point.constant is None):
         return constant.blocked("its scale or zero point is computed, not stored")
-    return constant.dequantised(given.constant, point.constant if point else None, axis)
+    return constant.dequantised(factor.constant, point.constant if point else None, axis)
 
 
 def _stated_integers(

@@ -116,10 +116,10 @@ def _squeeze(_: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Te
     tensor = inputs[0].numbers()
     rank = len(tensor.shape)
     axes = weights.integers(inputs[1]) if len(inputs) > 1 else [i for i, side in enumerate(tensor.shape) if side == 1]
-    gone = {folding.axis_from_front(axis, rank) for axis in axes}
-    if any(tensor.shape[axis] != 1 for axis in gone):
+    removed = {folding.axis_from_front(axis, rank) for axis in axes}
+    if any(tensor.shape[axis] != 1 for axis in removed):
         raise Unfoldable("an axis is taken away that is longer than 1")
-    return reshaped(tensor, [side for axis, side in enumerate(tensor.shape) if axis not in gone])
+    return reshaped(tensor, [side for axis, side in enumerate(tensor.shape) if axis not in removed])
 
 
 def _unsqueeze(_: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Tensor:

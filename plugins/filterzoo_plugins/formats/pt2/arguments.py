@@ -68,10 +68,10 @@ class Arguments:
         value = self.tensors.get(name)
         if value is not None and value.tensor is not None:
             return value.tensor
-        spelled = self.plain.get(name)
-        if value is None and isinstance(spelled, int | float) and not isinstance(spelled, bool):
+        literal = self.plain.get(name)
+        if value is None and isinstance(literal, int | float) and not isinstance(literal, bool):
             try:
-                return folding.number(spelled)
+                return folding.number(literal)
             except (OverflowError, ValueError) as error:
                 raise Unfoldable("a number beyond float32") from error
         raise Unfoldable(f"it has no constant {name}")

@@ -104,9 +104,9 @@ class Bundle:
         reader = WireReader(self._side(span.side or ""))
         # The entry is a text: its length, the checksum of the length, and its bytes.
         length = entry.length - _MAX_VARINT
-        for behind in range(1, _MAX_VARINT + 1):
-            length = entry.length - behind - 4
-            if length >= 0 and _width(length) == behind:
+        for width in range(1, _MAX_VARINT + 1):
+            length = entry.length - width - 4
+            if length >= 0 and _width(length) == width:
                 break
         end = span.offset + span.length
         return list(_variables(reader, end - length, end)) if length > 0 else []

@@ -122,10 +122,10 @@ def _expand(_: Node, operands: Operands) -> Tensor:
 def _squeeze(node: Node, operands: Operands) -> Tensor:
     shape = operands.tensor(0).shape
     axes = node.integers("squeeze_dims") or tuple(axis for axis, side in enumerate(shape) if side == 1)
-    gone = {folding.axis_from_front(axis, len(shape)) for axis in axes}
-    if any(shape[axis] != 1 for axis in gone):
+    removed = {folding.axis_from_front(axis, len(shape)) for axis in axes}
+    if any(shape[axis] != 1 for axis in removed):
         raise Unfoldable("an axis is taken away that is longer than 1")
-    return reshaped(operands.tensor(0), [side for axis, side in enumerate(shape) if axis not in gone])
+    return reshaped(operands.tensor(0), [side for axis, side in enumerate(shape) if axis not in removed])
 
 
 def _strided(node: Node, operands: Operands) -> Tensor:

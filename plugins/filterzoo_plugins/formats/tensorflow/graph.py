@@ -134,10 +134,10 @@ class GraphWalk:
             raise Refused(
                 Reason.LIMIT, f"functions that call each other more than {MAX_CALLS} deep", show(function.name)
             )
-        given = [*arguments, *[Value(live=True)] * len(function.arguments)]
-        scope: Scope = {name: [value] for name, value in zip(function.arguments, given, strict=False)}
+        values = [*arguments, *[Value(live=True)] * len(function.arguments)]
+        scope: Scope = {name: [value] for name, value in zip(function.arguments, values, strict=False)}
         self._walk(function.nodes, scope, calls)
-        return [output_of(scope, spelled, Node(function.name, "a function")) for spelled in function.outputs]
+        return [output_of(scope, output, Node(function.name, "a function")) for output in function.outputs]
 
     def _node(self, node: Node, inputs: Sequence[Value]) -> Value:
         live = [value.depth for value in inputs if value.live]

@@ -34,7 +34,7 @@ class TensorFlowGraph(Format):
     _is_frozen: bool = False
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the first fields of the message; old Core ML models start in the same way and are told apart by name."""
+        """By the first fields of the message; the name distinguishes old Core ML models, which start alike."""
         self._is_frozen = is_graph(head)
         return self._is_frozen or (is_saved_model(head) and not name.lower().endswith(_CORE_ML))
 

@@ -45,14 +45,14 @@ class _Frame:
 
     graph: Subgraph
     values: dict[int, Value]
-    to_come: set[int]
+    not_computed: set[int]
     entry: int = 0
     around: tuple[int, ...] = field(default=())
 
     def value(self, index: int) -> Value:
         """The value of the tensor at `index`; a tensor that no operator writes is a constant, a variable or empty."""
         if index not in self.values:
-            if index in self.to_come:
+            if index in self.not_computed:
                 raise Refused(Reason.MALFORMED, "an operator reads what a later one writes", f"tensor {index}")
             tensor = self.graph.tensors[index]
             self.values[index] = Value(0, tensor.is_variable, Constant(tensor) if tensor.span else None)
@@ -82,8 +82,8 @@ class GraphWalk:
             reason = Reason.MALFORMED if number in around else Reason.LIMIT
             raise Refused(reason, "subgraphs run one another in a circle, or too deep", f"subgraph {number}")
         graph = self.subgraphs[number]
-        to_come = {index for operator in graph.operators for index in operator.outputs}
-        frame = _Frame(graph, dict(zip(graph.inputs, inputs, strict=False)), to_come, entry, (*around, number))
+        not_computed = {index for operator in graph.operators for index in operator.outputs}
+        frame = _Frame(graph, dict(zip(graph.inputs, inputs, strict=False)), not_computed, entry, (*around, number))
         for operator in graph.operators:
             self._steps += 1
             if self._steps > MAX_STEPS:
@@ -125,20 +125,20 @@ class GraphWalk:
     ) -> list[Value]:
         """Traverse the bodies of a node in its place; values that a While changes are computed at run time."""
         passed = inputs[1:] if entry.code == _IF else inputs
-        leaving = [plain] * len(entry.outputs)
+        outputs = [plain] * len(entry.outputs)
         for place, body in enumerate(bodies):
-            entering = [self._entering(entry, bodies, position, value) for position, value in enumerate(passed)]
-            values = self._graph(body, entering, plain.depth - 1, frame.around)
+            arguments = [self._body_argument(entry, bodies, position, value) for position, value in enumerate(passed)]
+            values = self._graph(body, arguments, plain.depth - 1, frame.around)
             # The first body of a While is the condition.
             if entry.code != _WHILE or place == 1:
-                leaving = [_joined(old, new) for old, new in zip(leaving, values, strict=False)]
-        return leaving
+                outputs = [_joined(old, new) for old, new in zip(outputs, values, strict=False)]
+        return outputs
 
-    def _entering(self, entry: OperatorEntry, bodies: list[int], position: int, value: Value) -> Value:
+    def _body_argument(self, entry: OperatorEntry, bodies: list[int], position: int, value: Value) -> Value:
         if entry.code != _WHILE:
             return value
-        turn = self.subgraphs[bodies[1]]
-        kept = turn.inputs[position : position + 1] == turn.outputs[position : position + 1]
+        body = self.subgraphs[bodies[1]]
+        kept = body.inputs[position : position + 1] == body.outputs[position : position + 1]
         return value if kept else Value(value.depth, live=True)
 
     def _convolution(self, entry: OperatorEntry, operator: Operator, depth: int, frame: _Frame) -> None:

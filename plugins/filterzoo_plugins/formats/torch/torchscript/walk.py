@@ -255,9 +255,9 @@ class _Archive:
             case Module():
                 file, class_name = owner.owner
                 constant = self.source(file).constants.get((class_name, name))
-                held = owner.child(name)
-                if held is not None:
-                    return held
+                stored = owner.child(name)
+                if stored is not None:
+                    return stored
                 return UNKNOWN if constant is None else self.evaluate(constant, {})
             case Path("CONSTANTS"):
                 position = name[1:]
