@@ -96,10 +96,10 @@ class Hub:
         disk by the next run within a day (`filterzoo.network.listings`). A listing that repeats itself would never end:
         it is refused if a page links to an earlier one, or has the same repositories as another.
         """
-        asked = {key: value for key, value in query.items() if value is not None} | {"expand": list(LISTED)}
-        first = f"{self.endpoint}/api/models?{urlencode(asked, doseq=True)}"
-        who = hashlib.sha256((self.token or "").encode()).hexdigest()
-        kept = self.door.listings.begin(f"{first} {who}")
+        parameters = {key: value for key, value in query.items() if value is not None} | {"expand": list(LISTED)}
+        first = f"{self.endpoint}/api/models?{urlencode(parameters, doseq=True)}"
+        user = hashlib.sha256((self.token or "").encode()).hexdigest()
+        kept = self.door.listings.begin(f"{first} {user}")
         url: str | None = first
         seen: set[str | bytes] = set()
         while url is not None:

@@ -42,12 +42,12 @@ def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint]:
 def _tasks(tasks: Mapping[Any, Any]) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """(number of the weights, task, configuration); a task may have several weights and several configurations."""
     for task, config in tasks.items():
-        ways = config.get("sub_modes", {"": config}) if isinstance(config, dict) else {}
-        for way in ways.values():
-            ids = way.get("task_id") if isinstance(way, dict) else None
+        modes = config.get("sub_modes", {"": config}) if isinstance(config, dict) else {}
+        for mode in modes.values():
+            ids = mode.get("task_id") if isinstance(mode, dict) else None
             for task_id in ids if isinstance(ids, list) else [ids]:
                 if isinstance(task_id, int):
-                    yield task_id, str(task), way
+                    yield task_id, str(task), mode
 
 
 def _members(folder: str, config: Mapping[str, Any], *, all_folds: bool) -> Iterator[tuple[str, str]]:

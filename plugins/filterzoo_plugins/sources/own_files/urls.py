@@ -126,7 +126,7 @@ class UrlsSource(Source[UrlsOptions]):
 
     @property
     def may_build_architectures(self) -> bool:
-        """See `Source.may_build_architectures`: where a file, or a table, may state one."""
+        """Whether a file or a table may state an architecture; see `Source.may_build_architectures`."""
         has_table = self.options.table is not None or self.options.facts is not None
         return has_table or any("architecture" in (file.model_extra or {}) for file in self.options.files)
 

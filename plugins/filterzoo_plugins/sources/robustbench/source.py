@@ -185,29 +185,29 @@ class RobustBenchSource(Source[RobustBenchOptions]):
 
     def _facts(self, entry: LeaderboardEntry) -> dict[str, Any]:
         """The columns that follow from the entry's table in the zoo, and those that `model_info` states."""
-        under_attack = entry.threat_model != "corruptions"
+        is_adversarial = entry.threat_model != "corruptions"
         return (
             _facts_of(entry.dataset)
             | {
                 "url": f"{_PAGE}/{entry.id}.json",
                 # Training against corruptions is not training against attacks, but some of these networks had both.
-                "robust": False if entry.normal else (True if under_attack else None),
+                "robust": False if entry.normal else (True if is_adversarial else None),
                 # For a normal network, the attack under which its robust accuracy was measured.
                 "threat_model": entry.threat_model,
             }
-            | self._stated(entry, under_attack=under_attack)
+            | self._stated(entry, is_adversarial=is_adversarial)
         )
 
-    def _stated(self, entry: LeaderboardEntry, *, under_attack: bool) -> dict[str, Any]:
+    def _stated(self, entry: LeaderboardEntry, *, is_adversarial: bool) -> dict[str, Any]:
         """Architecture, eps and accuracies, from the repository's JSON; an ensemble's do not describe one network."""
         if len(entry.drive_ids) > 1:
             return {}
         info = self._info(f"{entry.id}.json")
-        robust = info.get("external", info.get("autoattack_acc")) if under_attack else info.get("corruptions_acc")
+        robust = info.get("external", info.get("autoattack_acc")) if is_adversarial else info.get("corruptions_acc")
         named = entry.library_name or info.get("architecture")
         return {
             "architecture": named if isinstance(named, str) and named else None,
-            "eps": _eps(info.get("eps")) if under_attack else None,
+            "eps": _eps(info.get("eps")) if is_adversarial else None,
             "clean_accuracy": _share(info.get("clean_acc")),
             "robust_accuracy": _share(robust),
         }

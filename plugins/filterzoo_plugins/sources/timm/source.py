@@ -85,20 +85,20 @@ class TimmSource(Source[TimmOptions]):
         listed = [_Pretrained(name, config) for name, config in sorted(_configurations().items()) if self._wants(name)]
         few = math.inf if self.options.sizes else _FEW
         repos = [pretrained.repo for pretrained in listed if pretrained.repo]
-        said = repositories(hub, repos, few) if self.options.pin else None
+        lookup = repositories(hub, repos, few) if self.options.pin else None
         datasets = {token: row["dataset"] or "" for token, row in facts.table("timm_tags").items()}
         categories, pairs = facts.table("datasets"), facts.table("pairs")
         accuracies = self._accuracies()
-        kept, taken = _kept(listed), dict[str, str]()
+        kept, name_of_url = _kept(listed), dict[str, str]()
         for pretrained in listed:
             described = pretrained.described(datasets, categories, pairs)
             described = replace(
                 described, clean_accuracy=results.accuracy(accuracies.get(pretrained.name, {}), pretrained.side)
             )
-            found = located(described, pretrained.repo, pretrained.file, hub, said) if pretrained.repo else described
+            found = located(described, pretrained.repo, pretrained.file, hub, lookup) if pretrained.repo else described
             if isinstance(found, Checkpoint):
                 # The location may be stated in two ways (a branch and a commit), but the URL is the same.
-                first = taken.setdefault(found.artifacts[0].url, kept.get(pretrained.location, pretrained.name))
+                first = name_of_url.setdefault(found.artifacts[0].url, kept.get(pretrained.location, pretrained.name))
                 if first != pretrained.name:
                     detail = f"timm's second name for the file of {first}"
                     found = refused(found, found.url, Reason.DUPLICATE, detail)
