@@ -96,9 +96,9 @@ class Source(ABC, Generic[OptionsT_co]):
 
     @property
     def may_build_architectures(self) -> bool:
-        """Whether `architectures` may build one, so that torch is loaded once, before the workers start.
+        """Whether `architectures` may build a model. If so, torch is loaded once, before the workers start.
 
-        False where the options rule it out; each worker that builds one all the same loads torch itself.
+        False if the options exclude it. A worker that builds a model anyway loads torch itself.
         """
         return type(self).architectures is not Source.architectures
 
