@@ -13,16 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import platformdirs
 
 from filterzoo.durable import sync, sync_folder
 from filterzoo.errors import Reason, Refused, StorageFailed, raise_disk_trouble
 from filterzoo.network.locks import file_lock
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 IN_USE = 600.0
 """Seconds; a file used this recently may be about to be opened and is never removed."""
@@ -117,12 +114,18 @@ class Cache:
             return None
         return self.find(entry.sha256)
 
-    @_writing()
-    def lock(self, key: str) -> FileLock:
-        """A lock for work on one key, between threads and processes; released when its process ends."""
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold the lock for work on one key, between threads and processes; released when its process ends."""
         path = self._path("locks", key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return file_lock(path)
+        with _writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = file_lock(path)
+            lock.acquire()  # opens the file
+        try:
+            yield
+        finally:
+            lock.release()
 
     @_writing()
     def partial(self, key: str) -> Partial:
