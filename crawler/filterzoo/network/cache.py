@@ -115,15 +115,19 @@ class Cache:
         return self.find(entry.sha256)
 
     @contextlib.contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """Hold the lock for work on one key, between threads and processes; released when its process ends."""
+    def lock(self, key: str, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the lock for work on one key, between threads and processes; released when its process ends.
+
+        Gives False, without the lock, if somebody else has it and `wait` is False.
+        """
         path = self._path("locks", key)
         with _writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = file_lock(path)
-            lock.acquire()  # opens the file
+            with contextlib.suppress(TimeoutError):
+                lock.acquire(timeout=-1 if wait else 0)  # opens the file
         try:
-            yield
+            yield lock.is_locked
         finally:
             lock.release()
 

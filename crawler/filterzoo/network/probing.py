@@ -41,15 +41,8 @@ def _taken(download: Download, response: httpx.Response) -> Path | None:
     """See `Download.taken_from`; None too while another process downloads the file."""
     if response.status_code != HTTPStatus.OK:
         return None
-    lock = download.cache.lock(download.key)
-    try:
-        lock.acquire(timeout=0)
-    except TimeoutError:
-        return None
-    try:
-        return download.taken_from(response)
-    finally:
-        lock.release()
+    with download.cache.lock(download.key, wait=False) as is_held:
+        return download.taken_from(response) if is_held else None
 
 
 def _probed_once(

@@ -43,8 +43,9 @@ def read_weight_map(file: RandomAccessFile) -> Mapping[str, tuple[str, ...]]:
 
 
 def _shards(name: str, listed: object) -> tuple[str, ...]:
-    shards = listed if isinstance(listed, list) else [listed]
-    if not shards or not all(isinstance(shard, str) for shard in shards):
+    listed_shards = listed if isinstance(listed, list) else [listed]
+    shards = [shard for shard in listed_shards if isinstance(shard, str)]
+    if not shards or len(shards) < len(listed_shards):
         raise Refused(Reason.MALFORMED, "the index has no weight_map of names to shards", f"weight_map, {show(name)}")
     if len(set(shards)) < len(shards):
         raise Refused(Reason.MALFORMED, "the index names a shard twice for one group", f"weight_map, {show(name)}")

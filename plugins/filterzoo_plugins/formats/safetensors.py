@@ -173,12 +173,13 @@ def _with_layout(tensor: Tensor, layout: Layout) -> Tensor:
 def _weight_map(file: RandomAccessFile) -> dict[str, str]:
     """Tensor name -> shard name."""
     shard_of: dict[str, str] = {}
-    for tensor, shards in read_weight_map(file).items():
-        if len(shards) > 1:
-            raise Refused(Reason.MALFORMED, f"the index names {len(shards)} shards for one tensor", show(tensor))
-        if not shards[0].endswith(".safetensors"):
-            raise Refused(Reason.UNSUPPORTED, "a shard that is no safetensors file", show(shards[0]))
-        shard_of[tensor] = shards[0]
+    for tensor, (shard, *others) in read_weight_map(file).items():
+        if others:
+            detail = f"the index names {1 + len(others)} shards for one tensor"
+            raise Refused(Reason.MALFORMED, detail, show(tensor))
+        if not shard.endswith(".safetensors"):
+            raise Refused(Reason.UNSUPPORTED, "a shard that is no safetensors file", show(shard))
+        shard_of[tensor] = shard
     return shard_of
 
 
