@@ -232,6 +232,23 @@ def writing_to(place: Path) -> Iterator[None]:
         raise
 
 
+def raise_failed_disk(error: OSError, place: str) -> None:
+    """As `raise_disk_trouble`, also for a disk that fails (EIO): no checkpoint is to blame for it."""
+    raise_disk_trouble(error, place)
+    if error.errno == errno.EIO:
+        raise StorageFailed(f"{place} cannot be written to: {system_says(error)}; see its disk") from error
+
+
+@contextlib.contextmanager
+def on_disk(place: str) -> Iterator[None]:
+    """Apply `raise_failed_disk` to errors in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise_failed_disk(error, place)
+        raise
+
+
 LONGEST_TEXT = 2000
 """Longest text of an error, in characters."""
 

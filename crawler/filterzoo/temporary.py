@@ -1,10 +1,12 @@
-"""Tables too large for memory, in an unnamed temporary SQLite file that is removed with its process."""
+"""Data too large for memory: unnamed temporary files and SQLite tables that are removed with their process."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from typing import Self
 
@@ -40,6 +42,20 @@ def failing_by_name() -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         raise StorageFailed(
             f"the folder of temporary files failed: {error}; free space there, or name another in SQLITE_TMPDIR"
+        ) from error
+
+
+def write_all(file: int, data: bytes | bytearray) -> None:
+    """Write all bytes to the descriptor of a temporary file; StorageFailed, with advice, if its disk fails."""
+    try:
+        with memoryview(data) as view:
+            written = 0
+            while written < len(data):
+                with view[written:] as rest:
+                    written += os.write(file, rest)
+    except OSError as error:
+        raise StorageFailed(
+            f"{tempfile.gettempdir()}: {error.strerror}; free space there, or name another folder in TMPDIR"
         ) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ from typing import IO
 import platformdirs
 
 from filterzoo.durable import sync, sync_folder
-from filterzoo.errors import Reason, Refused, StorageFailed, raise_disk_trouble
+from filterzoo.errors import Reason, Refused, on_disk, raise_failed_disk
 from filterzoo.network.locks import file_lock
 
 IN_USE = 600.0
@@ -31,21 +30,8 @@ def default_folder() -> Path:
     return Path(os.environ.get("FILTERZOO_CACHE") or platformdirs.user_cache_dir("filterzoo", appauthor=False))
 
 
-def raise_failed_write(error: OSError) -> None:
-    """StorageFailed if the cache's disk is full or fails; other errors are left to the caller."""
-    raise_disk_trouble(error, "the cache of downloads")
-    if error.errno == errno.EIO:
-        raise StorageFailed(f"the cache of downloads cannot be written to: {error.strerror}; see its disk") from error
-
-
-@contextlib.contextmanager
-def _writing() -> Iterator[None]:
-    """Apply `raise_failed_write` to errors in the block."""
-    try:
-        yield
-    except OSError as error:
-        raise_failed_write(error)
-        raise
+PLACE = "the cache of downloads"
+"""The name of its disk in errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +107,7 @@ class Cache:
         Gives False, without the lock, if somebody else has it and `wait` is False.
         """
         path = self._path("locks", key)
-        with _writing():
+        with on_disk(PLACE):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = file_lock(path)
             with contextlib.suppress(TimeoutError):
@@ -131,7 +117,7 @@ class Cache:
         finally:
             lock.release()
 
-    @_writing()
+    @on_disk(PLACE)
     def partial(self, key: str) -> Partial:
         """The unfinished download of a key; hold its lock."""
         path = self._path("partial", key)
@@ -142,7 +128,7 @@ class Cache:
             etag = ""
         return Partial(path, etag or None)
 
-    @_writing()
+    @on_disk(PLACE)
     def start(self, partial: Partial, etag: str | None) -> Partial:
         """Empty a partial download, and store the validator of what will be written to it."""
         self.discard(partial)
@@ -150,13 +136,13 @@ class Cache:
         partial.path.touch()
         return Partial(partial.path, etag)
 
-    @_writing()
+    @on_disk(PLACE)
     def discard(self, partial: Partial) -> None:
         """Remove a partial download."""
         partial.path.unlink(missing_ok=True)
         partial.path.with_suffix(".etag").unlink(missing_ok=True)
 
-    @_writing()
+    @on_disk(PLACE)
     def keep(self, key: str, partial: Partial, sha256: str) -> Path:
         """Turn a complete, synced partial download into the content of `sha256` and of the key."""
         path = self.folder / "files" / sha256[:2] / sha256
@@ -169,7 +155,7 @@ class Cache:
         self._evict()
         return path
 
-    @_writing()
+    @on_disk(PLACE)
     def remember(self, key: str, entry: CacheEntry) -> None:
         """Store the entry of a key."""
         path = self._path("keys", key)
@@ -192,7 +178,7 @@ class Cache:
                 self.discard(partial)
                 raise
 
-    @_writing()
+    @on_disk(PLACE)
     def scratch(self) -> IO[bytes]:
         """An unnamed file in the cache's folder: removed when it is closed or its process ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -218,7 +204,7 @@ class Cache:
             excess -= size
 
 
-@_writing()
+@on_disk(PLACE)
 def append(partial: Partial, parts: Iterable[bytes], digest: hashlib._Hash) -> str:
     """Append bytes to a partial download and sync them; returns the hex digest of the whole download.
 
@@ -230,7 +216,7 @@ def append(partial: Partial, parts: Iterable[bytes], digest: hashlib._Hash) -> s
             try:
                 file.write(part)
             except OSError as error:
-                raise_failed_write(error)
+                raise_failed_disk(error, PLACE)
                 raise Refused(Reason.FETCH_FAILED, f"cannot write to the cache: {error.strerror}") from error
         sync(file)
     return digest.hexdigest()

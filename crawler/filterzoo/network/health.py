@@ -6,17 +6,14 @@ All processes of a crawl share a folder that counts the consecutive failed reque
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from filterzoo.errors import Reason, Refused, StorageFailed, raise_disk_trouble
+from filterzoo.errors import Reason, Refused, on_disk
 from filterzoo.network.addresses import origin_of
 from filterzoo.network.locks import file_lock
 
@@ -24,6 +21,9 @@ AWAY_AFTER = 15
 """Consecutive failed requests after which a host counts as down: three requests with all their retries."""
 REST = 900.0
 """Seconds until one request tries the host again; other requests are left to the next run."""
+
+
+_NOTES = "the notes of hosts in the work folder"
 
 
 class _Note(NamedTuple):
@@ -36,18 +36,6 @@ class _Note(NamedTuple):
     def holds(self, now: float) -> bool:
         """Whether no request may be sent now. A pause that is too long is ignored: the clock was set back."""
         return now < self.until and (self.asked or self.until - now <= REST)
-
-
-@contextlib.contextmanager
-def _writing() -> Iterator[None]:
-    """StorageFailed where the disk of the notes is full or fails: no checkpoint is to be blamed for it."""
-    try:
-        yield
-    except OSError as error:
-        raise_disk_trouble(error, "the notes of hosts in the work folder")
-        if error.errno == errno.EIO:
-            raise StorageFailed(f"the notes of hosts in the work folder: {error.strerror}; see its disk") from error
-        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +60,7 @@ class HostHealth:
         )
         raise Refused(Reason.FETCH_FAILED, detail, origin)
 
-    @_writing()
+    @on_disk(_NOTES)
     def failed(self, url: str, now: float, wait: float | None = None, longest: float = 300.0) -> None:
         """Count a failed request. wait: the pause in seconds that the host asks for, reported if above `longest`."""
         path = self._path(url)
@@ -90,7 +78,7 @@ class HostHealth:
             temporary.write_text(json.dumps(note), "ascii")
             temporary.replace(path)
 
-    @_writing()
+    @on_disk(_NOTES)
     def answered(self, url: str) -> None:
         """Note that the host of `url` responds."""
         self._path(url).unlink(missing_ok=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import IO
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.network.cache import raise_failed_write
+from filterzoo.errors import Reason, Refused, raise_failed_disk
+from filterzoo.network.cache import PLACE
 from filterzoo.network.ranges import ByteRange
 
 IN_MEMORY = 1 << 20
@@ -130,5 +130,5 @@ class HeldBytes:
 
 
 def _refusal(error: OSError) -> Refused:
-    raise_failed_write(error)
+    raise_failed_disk(error, PLACE)
     return Refused(Reason.FETCH_FAILED, f"cannot write to the cache: {error.strerror}")

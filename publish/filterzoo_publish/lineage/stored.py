@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filterzoo.errors import StorageFailed
 from filterzoo.measures.descent import PROBES
+from filterzoo.temporary import write_all
 from filterzoo_publish.lineage.nearest import FEWEST_LAYERS, Doubles, Family
 
 _LARGEST_FAMILY = 2000
@@ -64,7 +64,7 @@ class StoredLayers:
         places = table["layer_index"].to_numpy().astype(np.int32)
         shapes = [tuple(shape) for shape in table["shape"].to_pylist()]
         codes = np.array([self._codes.setdefault(shape, len(self._codes)) for shape in shapes], np.int32)
-        self._write(_records(table))
+        write_all(self._file, _records(table).tobytes())
         starts = [place for place, name in enumerate(names) if place == 0 or name != names[place - 1]]
         for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
             own = (self._interned(array[start:end].tobytes()) for array in (places, codes))
@@ -106,16 +106,6 @@ class StoredLayers:
 
     def _interned(self, data: bytes) -> bytes:
         return self._shared.setdefault(data, data)
-
-    def _write(self, records: npt.NDArray[Any]) -> None:
-        view = memoryview(records.tobytes())
-        try:
-            while view:
-                view = view[os.write(self._file, view) :]
-        except OSError as error:
-            raise StorageFailed(
-                f"{tempfile.gettempdir()}: {error.strerror}; free space there, or name another folder in TMPDIR"
-            ) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
-from filterzoo.errors import StorageFailed
+from filterzoo.temporary import write_all
 
 Record = TypeVar("Record")
 _BUFFER = 1 << 20
@@ -36,9 +36,10 @@ class Spool(Collection[Record], Generic[Record]):
             waiting += encode(record).encode("ascii")
             self._ends.append(written + len(waiting))
             if len(waiting) >= _BUFFER:
-                written += self._write(waiting)
+                write_all(self._file, waiting)
+                written += len(waiting)
                 waiting.clear()
-        self._write(waiting)
+        write_all(self._file, waiting)
         self._order: array[int] | None = None
 
     def sort(self, key: Callable[[Record], Any]) -> None:
@@ -68,16 +69,3 @@ class Spool(Collection[Record], Generic[Record]):
 
     def __contains__(self, record: object) -> bool:
         return any(record == other for other in self)
-
-    def _write(self, data: bytearray) -> int:
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._file, view) :]
-        except OSError as error:
-            raise StorageFailed(
-                f"{tempfile.gettempdir()}: {error.strerror}; free space there, or name another folder in TMPDIR"
-            ) from error
-        finally:
-            view.release()
-        return len(data)

@@ -507,7 +507,7 @@ def test_a_store_that_fails_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize(
-    "call", ["os.fsync", "os.replace", "pathlib.Path.open", "pathlib.Path.touch", "pathlib.Path.mkdir"]
+    "call", ["os.fsync", "os.open", "os.replace", "pathlib.Path.open", "pathlib.Path.touch", "pathlib.Path.mkdir"]
 )
 def test_a_disk_that_fails_under_the_cache_ends_the_run(server, door, monkeypatch, call, number):
     """It is no checkpoint's fault; with a disk that works the same download comes."""

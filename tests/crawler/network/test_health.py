@@ -1,12 +1,14 @@
 """A host that is away is asked no more for a while; the others are."""
 
+import errno
+import os
 import pickle
 
 import pytest
 from tests import servers
 from tests.servers import WebServer
 
-from filterzoo.errors import Reason, Refused
+from filterzoo.errors import Reason, Refused, StorageFailed
 from filterzoo.network.door import Door
 from filterzoo.network.health import AWAY_AFTER, REST, HostHealth, utc
 from filterzoo.network.time_limits import Clocks
@@ -133,3 +135,20 @@ def test_a_note_that_cannot_be_read_is_none(server, world, tmp_path, text):
 def test_far_times_can_be_printed():
     assert utc(0) == "1970-01-01T00:00:00Z"
     assert utc(1e300) == "9999-12-31T23:59:59Z"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_disk_that_fails_under_the_notes_ends_the_run(server, world, monkeypatch, number):
+    """It is no checkpoint's fault. The first file that is opened for a note is its lock."""
+    opened = os.open
+
+    def fail(path, *arguments, **keywords):
+        if str(path).endswith(".lock"):
+            raise OSError(number, os.strerror(number), path)
+        return opened(path, *arguments, **keywords)
+
+    url = server.add("/x", b"x", *[servers.status(503)] * 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        with pytest.raises(StorageFailed, match="notes of hosts"):
+            world.door.get_bytes(url)
