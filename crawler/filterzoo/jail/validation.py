@@ -8,6 +8,7 @@ from math import ceil, isfinite, prod
 
 from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
+from filterzoo.files import check_side_name
 from filterzoo.jail.expansion import MAX_EXPANSION, MAX_RATIO, UNSUSPECTED, check_expansion
 from filterzoo.layers.computations import all_tensors, numbers_of, stored_tensors
 from filterzoo.layers.shapes import canonical_shape, is_convolution_shape
@@ -146,6 +147,8 @@ def _check_bytes(tensor: Tensor, size: int, *, most: int = MAX_NUMBERS) -> None:
     item = DTYPES[tensor.dtype].size
     is_inside = all(0 <= n < _INT64 for n in (tensor.span.offset, tensor.span.length))
     _require(is_inside, tensor, "impossible span")
+    if tensor.span.side is not None:
+        check_side_name(tensor.span.side)
     if tensor.chunk_shape is not None:
         _check_chunks(tensor, tensor.chunk_shape, item, size)
         return

@@ -316,6 +316,13 @@ TENSORS = st.builds(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["", "..", "/etc/passwd", "a//b", "a/../b"])
+def test_a_side_file_elsewhere_is_refused_before_it_is_opened(name):
+    with pytest.raises(Refused) as refusal:
+        validate(index(conv(span=Span(0, 288, name))), SIZE)
+    assert refusal.value.reason is Reason.UNSAFE
+
+
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tensors=st.lists(TENSORS, max_size=2), count=NUMBERS, size=st.integers(0, SIZE))
 def test_any_numbers_are_accepted_or_refused(tensors, count, size):
