@@ -6,7 +6,8 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import chain
+from heapq import merge
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -44,8 +45,8 @@ class Journal:
                 self._check_version()
                 if not read_only:
                     self._migrate()
-            except sqlite3.DatabaseError as error:
-                # Errors raised by Python itself, such as for invalid UTF-8, have no name.
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                # A message of SQLite that quotes a damaged name is not UTF-8. Errors of Python itself have no name.
                 is_full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
                 advice = (
                     "free space and run the same command again" if is_full else "`filterzoo doctor --repair` mends it"
@@ -187,8 +188,9 @@ class Journal:
 
     def refusals(self) -> Iterator[tuple[str, bool, Reason, int]]:
         """(source, whether it is about the whole source, reason, count) of the ledger; reads no documents."""
-        query = "SELECT source, id IS NULL, reason, count(*) FROM ledger GROUP BY 1, 2, 3"
-        for source, is_whole, reason, count in self._rows(query):
+        checkpoints = "SELECT source, 0, reason, count(*) FROM ledger WHERE id IS NOT NULL GROUP BY reason, source"
+        plugins = "SELECT source, 1, reason, count(*) FROM ledger WHERE id IS NULL GROUP BY reason, source"
+        for source, is_whole, reason, count in chain(self._rows(checkpoints), self._rows(plugins)):
             with self._record_errors():
                 known = Reason(reason)
             yield source, bool(is_whole), known, count
@@ -196,8 +198,10 @@ class Journal:
     def tried_again(self) -> Iterator[LedgerEntry]:
         """The entries of the ledger that the next run retries."""
         reasons = [str(reason) for reason in Reason if reason.is_transient]
-        places = ", ".join("?" * len(reasons))
-        for (document,) in self._rows(f"SELECT document FROM ledger WHERE reason IN ({places})", tuple(reasons)):  # noqa: S608  # places alone
+        chosen = f"reason IN ({', '.join('?' * len(reasons))})"
+        checkpoints = f"SELECT document FROM ledger WHERE id IS NOT NULL AND {chosen}"  # noqa: S608  # places alone
+        plugins = f"SELECT document FROM ledger WHERE id IS NULL AND {chosen}"  # noqa: S608  # places alone
+        for (document,) in chain(self._rows(checkpoints, tuple(reasons)), self._rows(plugins, tuple(reasons))):
             with self._record_errors():
                 entry = entry_of(document)
             yield entry
@@ -323,8 +327,11 @@ class Journal:
             yield fields
 
     def _ledger_documents(self, most: int | None) -> Iterator[str]:
-        order = "SELECT document FROM ledger ORDER BY source, id IS NOT NULL, id, revision, document LIMIT ?"
-        for (document,) in self._rows(order, (-1 if most is None else most,)):
+        plugins = self._rows("SELECT source, 0, document FROM ledger WHERE id IS NULL ORDER BY source, document")
+        checkpoints = self._rows(
+            "SELECT source, 1, document FROM ledger WHERE id IS NOT NULL ORDER BY source, id, revision"
+        )
+        for _source, _is_checkpoint, document in islice(merge(plugins, checkpoints, key=_whole_plugins_first), most):
             yield document
 
     @contextlib.contextmanager
@@ -367,6 +374,11 @@ class Journal:
     def _forget(self, key: tuple[str, str, str]) -> None:
         for table in ("done", "ledger"):
             self._database.execute(f"DELETE FROM {table} WHERE source = ? AND id = ? AND revision = ?", key)  # noqa: S608  # the table names are ours
+
+
+def _whole_plugins_first(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    source, is_checkpoint, _document = row
+    return source, is_checkpoint
 
 
 def salvaged(path: Path) -> Path:

@@ -16,7 +16,7 @@ VERSION = 5
 
 A change of a table, or a new field of a document, is a new version with a step in `migrate`. 2: `not_before` of ledger
 entries, `architecture_found` of what is done. 3: filters fragments have the published form; older ones are still read.
-4: the table `sources`. 5: the column `checksum` of each table.
+4: the table `sources`. 5: the column `checksum` of each table, and indexes for `status`.
 """
 FIRST_WITH_SUMS = 5
 COLUMNS = {
@@ -52,6 +52,9 @@ _SCHEMA = (
     ) WITHOUT ROWID
     """,
     "CREATE UNIQUE INDEX IF NOT EXISTS ledger_checkpoint ON ledger (source, id, revision) WHERE id IS NOT NULL",
+    # `status` counts and lists a ledger of millions without reading its documents.
+    "CREATE INDEX IF NOT EXISTS ledger_plugin ON ledger (source, document) WHERE id IS NULL",
+    "CREATE INDEX IF NOT EXISTS ledger_reason ON ledger (reason, source) WHERE id IS NOT NULL",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -187,6 +188,33 @@ def test_a_source_that_is_down_keeps_when_it_last_was_listed(journal):
     journal.record_sources({"zoo": True}, "2026-12-15T00:00:00Z")
     assert journal.sources()["zoo"] == (True, "2026-12-15T00:00:00Z")
     assert summarise(journal).listed == {"zoo": "2026-12-15T00:00:00Z"}
+
+
+def test_the_ledger_lists_failed_plugins_before_the_checkpoints_of_their_source(journal):
+    for name in ("b", "a", "c"):
+        for source in ("zoo", "other"):
+            journal.record_ledger(entry(checkpoint(name, source=source), Reason.FETCH_FAILED), "s")
+    journal.record_ledger(entry(id=None, revision=None, reason=Reason.PLUGIN_ERROR))
+    listed = [(one.source, one.id) for one in journal.ledger()]
+    assert listed == [
+        ("other", "a"), ("other", "b"), ("other", "c"), ("zoo", None), ("zoo", "a"), ("zoo", "b"), ("zoo", "c"),
+    ]  # fmt: skip
+    assert [(one.source, one.id) for one in journal.ledger(4)] == listed[:4]
+    assert sorted((one.source, one.id or "") for one in journal.tried_again()) == sorted(
+        (source, name or "") for source, name in listed
+    )
+
+
+def test_counting_a_ledger_reads_no_documents(journal):
+    journal.record_ledger(entry(checkpoint("1"), Reason.LICENCE), "s")
+    queries: list[str] = []
+    journal._database.set_trace_callback(queries.append)
+    list(journal.refusals()), list(journal.tried_again()), list(journal.ledger(20))
+    journal._database.set_trace_callback(None)
+    plans = [str(journal._database.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()) for query in queries]
+    assert len(plans) == 6
+    assert all(re.search(r"USING (COVERING )?INDEX ledger_", plan) for plan in plans), plans
+    assert not any("TEMP B-TREE FOR ORDER BY" in plan for plan in plans), plans
 
 
 def test_a_whole_source_that_failed_counts_as_failed_whatever_the_reason(journal):
