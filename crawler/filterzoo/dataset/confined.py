@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from filterzoo.durable import sync, sync_folder
@@ -61,10 +61,17 @@ def write_file(root: int, path: str, content: bytes) -> None:
 
 
 def move(root: int, path: str, place: str) -> None:
-    """Rename a file, durably; missing folders of the new path are made."""
+    """Rename a file; it is durable after `sync_folders`. Missing folders of the new path are made, durably."""
     with parent(root, path) as (folder, name), parent(root, place, make=True) as (target, new_name):
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=target)
-        sync_folder(target)
+
+
+def sync_folders(root: int, paths: Iterable[str]) -> None:
+    """Sync every folder that leads to these files, each once."""
+    parts = [path.split("/")[:-1] for path in paths]
+    for folder in sorted({"/".join([*names[:depth], "."]) for names in parts for depth in range(len(names) + 1)}):
+        with parent(root, folder) as (descriptor, _):
+            sync_folder(descriptor)
 
 
 def remove(root: int, path: str) -> None:

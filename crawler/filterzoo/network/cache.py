@@ -23,6 +23,8 @@ from filterzoo.network.locks import file_lock
 IN_USE = 600.0
 """Seconds; a file used this recently may be about to be opened and is never removed."""
 DEFAULT_BYTES = 50_000_000_000
+UNCHECKED_SHARE = 256
+"""A process looks at all files of the cache again after it has added this fraction (1/256) of the largest size."""
 
 
 def default_folder() -> Path:
@@ -67,6 +69,8 @@ class Cache:
         self.folder = folder
         self.max_bytes = max_bytes
         self.now = now
+        self._unchecked: int | None = None
+        """Bytes that this process has added since it looked at all files; None before the first time."""
 
     def find(self, sha256: str) -> Path | None:
         """The file of that content, if it is cached; marks it as used."""
@@ -147,12 +151,13 @@ class Cache:
         """Turn a complete, synced partial download into the content of `sha256` and of the key."""
         path = self.folder / "files" / sha256[:2] / sha256
         path.parent.mkdir(parents=True, exist_ok=True)
+        size = partial.length
         partial.path.replace(path)
         sync_folder(path.parent)
         self.discard(partial)
         self.remember(key, CacheEntry(sha256, partial.etag, self.now()))
         os.utime(path, (self.now(), self.now()))
-        self._evict()
+        self._added(size)
         return path
 
     @on_disk(PLACE)
@@ -186,6 +191,17 @@ class Cache:
 
     def _path(self, kind: str, key: str) -> Path:
         return self.folder / kind / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _added(self, size: int) -> None:
+        """Evict, but not after each file: looking at all files takes longer than downloading a small one.
+
+        So the cache may exceed its largest size by 1/UNCHECKED_SHARE of it for each process.
+        """
+        if self._unchecked is not None and self._unchecked + size < self.max_bytes // UNCHECKED_SHARE:
+            self._unchecked += size
+            return
+        self._unchecked = 0
+        self._evict()
 
     def _evict(self) -> None:
         """Remove the least recently used files until the rest fits; files in use stay."""

@@ -175,9 +175,13 @@ class FolderTarget(Target):
 
     def _move(self, plan: bytes, *, are_ours: bool) -> None:
         decided = Decided.read(plan)
-        waiting = [path for path, digest in decided.files.items() if are_ours or self._is_waiting(path, digest)]
-        for path in sorted(waiting, key=lambda path: (path == README, path)):
+        waiting = {path for path, digest in decided.files.items() if are_ours or self._is_waiting(path, digest)}
+        for path in sorted(waiting - {README}):
             confined.move(self._folder, f"{DECIDED}/{path}", path)
+        confined.sync_folders(self._folder, decided.files)  # also of files that an interrupted publisher moved
+        if README in waiting:
+            confined.move(self._folder, f"{DECIDED}/{README}", README)
+            sync_folder(self._folder)
         for path in decided.removed:
             confined.remove(self._folder, path)
         # If the removal is interrupted, the next publisher discards a folder of this name.

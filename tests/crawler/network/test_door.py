@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from tests import servers
@@ -13,7 +14,7 @@ from tests.servers import WebServer
 
 from filterzoo.errors import Reason, Refused, StorageFailed
 from filterzoo.network.addresses import AddressPolicy, is_inside, shown
-from filterzoo.network.cache import Cache
+from filterzoo.network.cache import UNCHECKED_SHARE, Cache
 from filterzoo.network.door import Door
 from filterzoo.network.time_limits import Clocks
 from filterzoo.records import Artifact
@@ -485,6 +486,25 @@ def test_the_cache_stays_within_its_bounds(tmp_path):
     assert [path.exists() for path in paths] == [False, False, True, True]
     assert cache.entry("key 0") is None
     assert cache.entry("key 3") is not None
+
+
+def test_the_files_of_the_cache_are_not_counted_for_each_download(tmp_path, monkeypatch):
+    """Otherwise the time of a download would grow with the files that are there."""
+    now, looks, glob = [1_000_000.0], [], Path.glob
+
+    def note(path, pattern):
+        looks.append(path)
+        return glob(path, pattern)
+
+    monkeypatch.setattr(Path, "glob", note)
+    cache = Cache(tmp_path, max_bytes=10 * UNCHECKED_SHARE * 100, now=lambda: now[0])
+    for number in range(100):
+        cache.store(f"key {number}", [number.to_bytes(100, "little")])
+    assert len(looks) == 10
+    now[0] += 1000
+    cache.max_bytes = 1_500
+    cache.store("key", [b"\xff" * 100])
+    assert len(list(glob(tmp_path / "files", "*/*"))) == 15
 
 
 def test_files_in_use_are_not_removed(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -180,6 +182,30 @@ def test_large_checkpoints_have_row_groups_of_their_own(tmp_path, monkeypatch):
         [([a, b], 2_000), ([c], 30_000), ([c], 15_000), ([d], 1_000)],
         [([e], 32_768), ([e], 32_768), ([e], 24_464)],
     ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the paths of open files are not to be had here")
+def test_the_syncs_of_folders_do_not_grow_with_the_files_of_a_release(tmp_path, monkeypatch):
+    """One for each file would take most of the time of a large release."""
+    synced: list[Path] = []
+    sync = os.fsync
+
+    def note(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            synced.append(Path(f"/proc/self/fd/{file}").readlink())
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(filters, "FILE_NUMBERS", 9 * 1_000)
+    counts = []
+    for out, names in ((tmp_path.resolve() / "two", "ab"), (tmp_path.resolve() / "seven", "abcdefg")):
+        models = [Model(name, {"w": weights(seed, 100, 10, 3, 3)}) for seed, name in enumerate(names)]
+        synced.clear()
+        publish_models(tmp_path / f"work of {out.name}", out, models)
+        assert len(list((out / "data/filters").rglob("*.parquet"))) == len(models)
+        assert {path for path in out.rglob("*") if path.is_dir()} <= {*synced}
+        counts.append(sum(out in {path, *path.parents} for path in synced))
+    assert counts[0] == counts[1]
 
 
 def test_configs_without_rows_have_an_empty_file(tmp_path):
