@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import typer
 
@@ -32,7 +31,7 @@ def status(workdir: WorkdirOption = DEFAULT, *, store: StoreOption = None, as_js
     with work.existing_journal(read_only=True) as journal:
         summary = summarise(journal)
         if as_json:
-            typer.echo(json.dumps(summary.document() | _ledger_document(journal, summary.reasons.total())))
+            typer.echo(_document(journal, summary))
             return
         show(summary)
         _show_ledger(journal.ledger(SHOWN), summary.reasons.total())
@@ -69,10 +68,11 @@ def _next_retries(summary: Summary) -> str:
     return text
 
 
-def _ledger_document(journal: Journal, total: int) -> dict[str, Any]:
-    """The entries of the ledger, at most `KEPT`, and the number of the others."""
-    kept = list(journal.ledger_fields(KEPT))
-    return {"ledger": kept, "ledger_left_out": total - len(kept)}
+def _document(journal: Journal, summary: Summary) -> str:
+    """What --json prints: the counts, at most `KEPT` entries of the ledger, and the number of the others."""
+    kept = list(journal.ledger_as_json(KEPT))
+    counts = json.dumps(summary.document() | {"ledger_left_out": summary.reasons.total() - len(kept)})
+    return f'{counts[:-1]}, "ledger": [{", ".join(kept)}]}}'
 
 
 def meaning(reason: Reason) -> str:

@@ -16,8 +16,7 @@ from filterzoo.records import Artifact, Checkpoint, LeftOut
 _DONE = frozenset(field.name for field in fields(Done))
 _CHECKPOINT = frozenset(field.name for field in fields(Checkpoint))
 _ARTIFACT = frozenset(field.name for field in fields(Artifact))
-_ENTRY_IN_ORDER = tuple(field.name for field in fields(LedgerEntry))
-_ENTRY = frozenset(_ENTRY_IN_ORDER)
+_ENTRY = frozenset(field.name for field in fields(LedgerEntry))
 UNREADABLE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """Exceptions of `done_of` and `entry_of` for a document that no crawl wrote."""
 
@@ -53,28 +52,30 @@ def done_of(document: str) -> Done:
         return Done(**(found | {"checkpoint": Checkpoint(artifacts=artifacts, **checkpoint), "left_out": left}))
 
 
-def fields_of_entry(document: str) -> dict[str, Any]:
-    """The fields of a document of `ledger`; raises as `done_of`."""
-    found = json.loads(document)
-    if found.keys() == _ENTRY:
-        try:
-            _entries().validate_json(document)
-        except ValidationError:
-            pass  # perhaps it contains lone surrogates
-        else:
-            return {name: found[name] for name in _ENTRY_IN_ORDER}
-    return asdict(entry_of(document))
+def json_of_entry(document: str) -> str:
+    """A document of `ledger` as JSON in ASCII, on one line, with all fields; raises as `done_of`."""
+    entry, has_all_fields = _entry(document)
+    # What this version wrote is printed as it is: `status --json` prints up to 100,000 of them.
+    is_line = has_all_fields and document.isascii() and document.isprintable()
+    return document if is_line else entry_document(entry)
 
 
 def entry_of(document: str) -> LedgerEntry:
     """A document of `ledger`; raises as `done_of`."""
+    return _entry(document)[0]
+
+
+def _entry(document: str) -> tuple[LedgerEntry, bool]:
+    """The entry, and whether the document has all of its fields."""
     found = json.loads(document)
     _check_fields(found.keys() - _ENTRY)
+    has_all_fields = len(found) == len(_ENTRY)
     try:
-        return _entries().validate_json(document)
+        return _entries().validate_json(document), has_all_fields
     except ValidationError:
         _entries().validate_json(_without_surrogates(found))
-        return LedgerEntry(**(found | {"reason": Reason(found["reason"]), "stage": Stage(found["stage"])}))
+        entry = LedgerEntry(**(found | {"reason": Reason(found["reason"]), "stage": Stage(found["stage"])}))
+        return entry, has_all_fields
 
 
 def _without_surrogates(found: Any) -> bytes:

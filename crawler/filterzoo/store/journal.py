@@ -21,7 +21,7 @@ from filterzoo.store.documents import (
     done_of,
     entry_document,
     entry_of,
-    fields_of_entry,
+    json_of_entry,
 )
 from filterzoo.store.journal_tables import COLUMNS, FIRST_WITH_SUMS, VERSION, changed, insertion, migrate, open_for_sums
 from filterzoo.store.read_only import open_read_only
@@ -319,12 +319,11 @@ class Journal:
                 entry = entry_of(document)
             yield entry
 
-    def ledger_fields(self, most: int) -> Iterator[dict[str, Any]]:
-        """The fields of the first entries of the ledger, checked as by `ledger`, as dictionaries."""
-        for document in self._ledger_documents(most):
-            with self._record_errors():
-                fields = fields_of_entry(document)
-            yield fields
+    def ledger_as_json(self, most: int) -> Iterator[str]:
+        """The first entries of the ledger, checked as by `ledger`, each as a JSON object on one line."""
+        with self._record_errors():
+            for document in self._ledger_documents(most):
+                yield json_of_entry(document)
 
     def _ledger_documents(self, most: int | None) -> Iterator[str]:
         plugins = self._rows("SELECT source, 0, document FROM ledger WHERE id IS NULL ORDER BY source, document")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,23 @@ def test_counting_a_ledger_reads_no_documents(journal):
 def test_a_whole_source_that_failed_counts_as_failed_whatever_the_reason(journal):
     journal.record_ledger(entry(id=None, revision=None, reason=Reason.REMOVED))
     assert summarise(journal).document()["checkpoints"] == {"done": 0, "skipped": 0, "failed": 1}
+
+
+@pytest.mark.parametrize("change", ["nothing", "without a field", "on two lines", "not in ASCII"])
+def test_an_entry_is_one_line_of_ascii_with_all_fields(change, journal):
+    refused = entry(detail="\u202eevil\ud800")
+    journal.record_ledger(refused)
+    fields = asdict(refused)
+    if change == "without a field":
+        del fields["not_before"]  # version 1 did not have it
+    document = json.dumps(fields, indent=1 if change == "on two lines" else None)
+    if change == "not in ASCII":
+        document = document.replace("\\u202e", "\u202e")
+    journal._database.execute("UPDATE ledger SET document = ?", (document,))
+    (line,) = journal.ledger_as_json(1)
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line) == asdict(refused)
 
 
 def test_a_journal_from_before_sources_were_noted_is_read_and_migrated(tmp_path):
