@@ -125,12 +125,16 @@ def test_sources_that_may_build_architectures_are_known_without_loading_them(tmp
     loaded = plugins.load(plugins.references()).sources
     builders = {name for name, source in loaded.items() if source.architectures is not Source.architectures}
     named = {point.name: point.load() for point in importlib.metadata.entry_points(group=fork_server._BUILDERS)}
-    assert set(named) == builders
+    assert {name.partition(".")[0] for name in named} == builders
     for name in ("local", "timm"):
         (tmp_path / f"{name}.yaml").write_text(f"name: mine\nsources: [{{source: {name}}}]")
     assert fork_server.may_start_early([tmp_path / "local.yaml"])
     assert not fork_server.may_start_early([tmp_path / "local.yaml", tmp_path / "timm.yaml"])
     assert not fork_server.may_start_early([tmp_path / "missing.yaml"])
+    urls, file = tmp_path / "urls.yaml", "name: mine\nsources: [{source: urls, files: [{url: https://a/b"
+    for keys, may_start in {"}]": True, ", architecture: resnet18}]": False, "}], facts: a.csv": False}.items():
+        urls.write_text(f"{file}{keys}}}]")
+        assert fork_server.may_start_early([urls]) is may_start
 
 
 def test_torch_is_loaded_before_the_workers_only_where_an_architecture_may_be_stated(tmp_path: Path) -> None:

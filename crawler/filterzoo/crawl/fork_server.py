@@ -31,16 +31,17 @@ _OUR_PLUGINS = "filterzoo_plugins."
 _LOCAL_FILES = "source:local"
 _NETWORK_MODULES = ("filterzoo.network.connections", "filterzoo.network.probing")
 _BUILDERS = "filterzoo.architectures"
-"""Entry points named after sources that may build architectures."""
+"""Entry points named after sources that may build architectures, or after a source, a dot and the key that it needs."""
 
 
 def may_start_early(manifests: Iterable[Path]) -> bool:
     """Whether `start` may be called before the manifests are parsed: no source in them builds architectures.
 
-    False if `may_name` cannot tell; then workers start a second later.
+    False if `may_name` cannot tell; then workers start half a second later.
     """
     named = may_name(manifests)
-    return not any(named(point.name) for point in importlib.metadata.entry_points(group=_BUILDERS))
+    points = importlib.metadata.entry_points(group=_BUILDERS)
+    return not any(all(map(named, point.name.split("."))) for point in points)
 
 
 def start(sockets: Path | None, *, builds_architectures: bool = False, plugins: Iterable[str] = ()) -> bool:

@@ -18,8 +18,10 @@ ASSUMED = 100_000_000
 """Assumed size in bytes of a checkpoint whose zoo states none."""
 SMALL = 1 << 20
 """Largest checkpoint in bytes that shares a group; a larger one is a group of its own."""
-MOST = 16
+MOST = 32
 """Most checkpoints of a group. If its worker is killed, they are all processed again."""
+_GROWTH = 2
+"""A group has one checkpoint more than this multiple of a worker's share of those that have ended."""
 _LOOKED_AT = 32
 """Number of recent checkpoints whose actual sizes predict that of one without a stated size."""
 
@@ -127,7 +129,7 @@ class TaskGroups:
         """The next group; empty at the end."""
         if self._singly:
             return [self._singly.popleft()]
-        most = min(MOST, 1 + self._ended // self._workers)
+        most = min(MOST, 1 + _GROWTH * self._ended // self._workers)
         group: list[Task] = []
         while len(group) < most and (task := self._next()) is not None:
             if self._is_small(task):

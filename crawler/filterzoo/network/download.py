@@ -14,7 +14,7 @@ from filterzoo.network.addresses import shown
 from filterzoo.network.cache import Cache, CacheEntry, Partial, append
 from filterzoo.network.hosts import rules_of
 from filterzoo.network.http_file import ranged_version, strong_etag
-from filterzoo.network.transport import Transient, Transport
+from filterzoo.network.transport import Transient, Transport, stated_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,7 @@ class Download:
         """The offset of the response's bytes, and the file's size, if the server states it."""
         if response.status_code == 200:
             encoded = response.headers.get("content-encoding", "identity").lower() != "identity"
-            length = response.headers.get("content-length", "")
-            total = int(length) if length.isdecimal() and len(length) < 19 and not encoded else None
+            total = None if encoded else stated_length(response)
             return self.cache.start(partial, strong_etag(response)), total
         version = ranged_version(response, partial.length) if response.status_code == 206 else None
         if version is None or (partial.etag and version.etag != partial.etag):
@@ -111,8 +110,14 @@ class Download:
                 # The two parts may be from different versions: only an uninterrupted download proves that the file
                 # differs.
                 raise Transient("the resumed download does not have the published hash")
-            raise Refused(Reason.HASH_MISMATCH, f"sha256 is {sha256}, published is {self.sha256}", shown(self.url))
+            check_hash(self.sha256, sha256, self.url)
         check_size(self.size, partial.length, self.url)
+
+
+def check_hash(published: str | None, found: str, url: str) -> None:
+    """Refused (hash_mismatch) unless `found` is the published sha256, if there is one."""
+    if published and published.lower() != found:
+        raise Refused(Reason.HASH_MISMATCH, f"sha256 is {found}, published is {published}", shown(url))
 
 
 def check_size(published: int | None, found: int | None, url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -12,10 +13,11 @@ import httpx
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.network.addresses import shown
-from filterzoo.network.download import Download, check_size, refuse_html
-from filterzoo.network.http_file import HttpFile, linked_sha256, ranged_version
+from filterzoo.network.download import Download, check_hash, check_size, refuse_html
+from filterzoo.network.hosts import rules_of
+from filterzoo.network.http_file import HttpFile, Version, linked_sha256, ranged_version, strong_etag
 from filterzoo.network.ranges import READ_AHEAD
-from filterzoo.network.transport import Transient
+from filterzoo.network.transport import Transient, stated_length
 from filterzoo.records import Artifact
 
 
@@ -27,9 +29,10 @@ def probed(
 ) -> HttpFile | Path | None:
     """The file by byte ranges, with its first bytes.
 
-    If the server does not support range requests, it sends all of the file: then the path of that in the cache, or None
-    if it has to be downloaded with another request. open_url, scratch: see `HttpFile`. Refused if its size differs from
-    the stated one, or is larger than the download allows.
+    If the server does not support range requests, it sends all of the file. If that is no larger than the first bytes
+    of others, it is kept in memory like these. Otherwise the result is its path in the cache, or None if it has to be
+    downloaded with another request. open_url, scratch: see `HttpFile`. Refused if its size differs from the stated one,
+    or is larger than the download allows.
     """
     found = download.transport.retrying(artifact.url, lambda: _probed_once(download, open_url, scratch))
     if isinstance(found, HttpFile):
@@ -45,6 +48,18 @@ def _taken(download: Download, response: httpx.Response) -> Path | None:
         return download.taken_from(response) if is_held else None
 
 
+def _small_version(response: httpx.Response, url: str) -> Version | None:
+    """The version of a file that a response brings completely; None if it is too large to be kept in memory.
+
+    None too for a host whose files are to be kept in the cache.
+    """
+    whole = response.status_code == HTTPStatus.OK and "content-encoding" not in response.headers
+    size = stated_length(response) if whole and not rules_of(url).keeps else None
+    if not size or size > READ_AHEAD:
+        return None
+    return Version(size, strong_etag(response), response.headers.get("last-modified"))
+
+
 def _probed_once(
     download: Download, open_url: Callable[[str], RandomAccessFile], scratch: Callable[[], IO[bytes]]
 ) -> HttpFile | Path | None:
@@ -57,7 +72,7 @@ def _probed_once(
 
     with transport.get(url, headers, frozenset({200, 206, 416}), note) as response:
         refuse_html(response, url)
-        version = ranged_version(response, 0) if response.status_code == 206 else None
+        version = ranged_version(response, 0) if response.status_code == 206 else _small_version(response, url)
         if version is None:
             return _taken(download, response)
         if version.size > most:  # before any byte is fetched
@@ -71,6 +86,8 @@ def _probed_once(
         if len(head) < min(READ_AHEAD, version.size):
             raise Transient("the answer is shorter than it says")
         refuse_html(response, url, bytes(head))
+        if len(head) == version.size:
+            check_hash(download.sha256, hashlib.sha256(head).hexdigest(), url)
         return HttpFile(
             transport,
             url,

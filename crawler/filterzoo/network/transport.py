@@ -147,7 +147,7 @@ class Transport:
                 open_exchange(shown(url), self.patience, self._address_check(url)) as exchange,
                 self._answer(url, sent) as response,
             ):
-                exchange.begin_body(_length(response))
+                exchange.begin_body(stated_length(response))
                 self._check_peer(url, response)
                 target = self._next(url, response)
                 if target is None:
@@ -268,7 +268,7 @@ class Transport:
             return None
 
 
-def _length(response: httpx.Response) -> int | None:
+def stated_length(response: httpx.Response) -> int | None:
     """The Content-Length of the body, if stated."""
     length = response.headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdecimal() and len(length) < 19 else None

@@ -45,7 +45,8 @@ def drawn(groups: TaskGroups, size: int = 7) -> list[int]:
 
 
 def test_groups_grow_and_hold_small_checkpoints_only() -> None:
-    assert drawn(TaskGroups([task(5)] * 4, 2)) == [1, 1, 2]
+    assert drawn(TaskGroups([task(5)] * 7, 2)) == [1, 2, 4]
+    assert drawn(TaskGroups([task(5)] * 7, 4)) == [1, 1, 2, 3]
     lengths = drawn(TaskGroups([task(SMALL)] * 200, 2))
     assert sum(lengths) == 200
     assert lengths == sorted(lengths[:-1]) + lengths[-1:]

@@ -16,6 +16,7 @@ from filterzoo.errors import Reason, Refused, StorageFailed
 from filterzoo.network.addresses import AddressPolicy, is_inside, shown
 from filterzoo.network.cache import UNCHECKED_SHARE, Cache
 from filterzoo.network.door import Door
+from filterzoo.network.ranges import READ_AHEAD
 from filterzoo.network.time_limits import Clocks
 from filterzoo.records import Artifact
 
@@ -200,6 +201,20 @@ def test_a_server_without_usable_ranges_gets_one_whole_download(server, door, fa
     with door.open(Artifact(url=url, sha256=SHA256)) as file:
         assert file.size == len(BODY)
     assert len(server.requests) == requests
+
+
+def test_a_small_file_of_a_server_without_ranges_is_kept_in_memory(server, door):
+    """As the first bytes of a file with ranges are, of the same number: writing and syncing it would take longer."""
+    for length, kept in ((READ_AHEAD, 0), (READ_AHEAD + 1, 1)):
+        url = server.add(f"/{length}.bin", BODY[:length], ranges=False)
+        with door.open(Artifact(url=url, size=length)) as file:
+            assert file.read(0, length) == BODY[:length]
+        assert len(files_in(door)) == kept
+    assert len(server.requests) == 2
+    assert (
+        refusal(door.open, Artifact(url=server.add("/a", b"12", ranges=False), size=3)).reason is Reason.HASH_MISMATCH
+    )
+    assert refusal(door.bounded(1).open, Artifact(url=server.add("/b", b"12", ranges=False))).reason is Reason.TOO_LARGE
 
 
 def test_a_whole_answer_with_another_hash_than_published_is_refused(server, door):
