@@ -53,12 +53,12 @@ test: $(VENV)/has-test
 
 test-all: $(VENV)/has-test $(VENV)/has-cluster
 	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
-	$(PYTEST) -n $$(( $(CORES) + 2 )) -m 'slow or index or cluster'
+	$(PYTEST) -n $$(( $(CORES) + 2 )) -m '(slow or index or cluster) and not torture'
 
 # 200,000 mutated files; kills, faults and power cuts (docs/reliability.md), reproducible by FILTERZOO_FAULTS_SEED.
 # Needs a C compiler. FILTERZOO_FAULTS_STRIDE=1 tries every fault at every call. All tests of a command run in one process.
 torture: $(VENV)/has-test
-	$(BIN)/python -m pytest -n logical --dist loadgroup -m torture tests/untrusted_files tests/faults
+	$(BIN)/python -m pytest -n logical --dist loadgroup -m torture
 
 # A single file for all Pythons and platforms. Run it after changing dependencies in pyproject.toml, or for newer versions.
 RESOLVE := $(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-annotate

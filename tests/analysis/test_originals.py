@@ -26,8 +26,8 @@ from filterzoo_analysis.tables import dataset
 from filterzoo_analysis.zoo import Zoo, prepare
 
 SETS = ("cifar10", "cifar100", "imagenet")
-DRIFT = 2e-4
-"""Relative: a coefficient within float32's rounding of an edge may move a count."""
+DRIFT = 1e-3
+"""Relative: a coefficient within float32's rounding of an edge moves a count, and CPUs round differently."""
 
 
 def network(name: str, rng: np.random.Generator, sparse: float, shift: float, **facts) -> synthetic.Model:

@@ -139,14 +139,15 @@ def test_no_process_takes_a_gigabyte(ran):
     assert ran[0].stderr.splitlines()[:-1] == []
 
 
-@pytest.mark.slow
-def test_no_file_costs_more_than_its_limits(battery, tmp_path):
+@pytest.mark.parametrize("stride", [pytest.param(5, id="one in five"), pytest.param(1, marks=pytest.mark.torture)])
+def test_no_file_costs_more_than_its_limits(stride, battery, tmp_path):
     """Each file alone, with the CPU time and the memory of the child that read it."""
     costs = []
+    chosen = list(battery.items())[::stride]
     # A child that is ended is followed by another one, which may take its time to start.
     longest = JailLimits().patience * JailLimits().cpu_seconds + JailLimits().start_seconds
     with Jail(readers()) as jail:
-        for path, case in battery.items():
+        for path, case in chosen:
             child = psutil.Process(jail.process_id)
             before, started = sum(child.cpu_times()[:2]), time.monotonic()
             with (
@@ -159,7 +160,7 @@ def test_no_file_costs_more_than_its_limits(battery, tmp_path):
                 assert peak_memory(child.pid) < GIB, case.id
                 costs.append((sum(child.cpu_times()[:2]) - before, case.id))
             assert time.monotonic() - started < longest, case.id
-    assert len(costs) > len(battery) * 0.9
+    assert len(costs) > len(chosen) * 0.8
     assert max(costs) < (JailLimits().cpu_seconds,)
     assert list(tmp_path.iterdir()) == []
 

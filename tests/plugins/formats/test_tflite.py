@@ -330,7 +330,7 @@ def test_files_are_known_by_their_identifier():
 
 
 COSTLY = "bodies that run the next one twice"
-"""Ends when the jail has used its seconds."""
+"""Ends after a hundred thousand operators."""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Kills a publisher at each of its steps in the file system, and checks what readers and the next publisher find.
 
-Run with a folder that holds the work folders `first` and `second`; prints how many kills there were.
+Run with a folder that holds the work folders `first` and `second`, and n to try each n-th step; prints how many kills
+there were.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
+
+import matplotlib.backends.backend_agg
+import matplotlib.figure  # before the forks: each would import it for the card's figure  # noqa: F401
 
 from filterzoo_publish.release import publish, target_for
 
@@ -20,16 +25,14 @@ STEPS = frozenset({"os.rename", "os.remove", "shutil.rmtree"})
 KILLED, DONE = 9, 0
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, stride: int) -> int:
     os.fsync = lambda _descriptor: None  # type: ignore[assignment]  # a process dies here, not the machine, and syncing takes most of the time
     old, new = folder / "old", folder / "new"
     in_child(lambda: publish(folder / "first", target_for(str(old))))
     shutil.copytree(old, new)
     in_child(lambda: publish(folder / "second", target_for(str(new))))
     before, after = tree(old), tree(new)
-    step = 0
-    while True:
-        step += 1
+    for kills, step in enumerate(count(1, stride)):
         place = folder / f"killed-{step}"
         shutil.copytree(old, place)
         ended = in_child(
@@ -39,10 +42,11 @@ def main(folder: Path) -> int:
         check_readers(place, before, after)
         if ended == DONE:
             assert tree(place) == after
-            return step - 1
+            return kills
         in_child(partial(publish, folder / "second", target_for(str(place), workdir=folder / "second")))
         assert tree(place) == after, f"step {step}: the next publisher did not mend it"
         shutil.rmtree(place)
+    raise AssertionError("not reached: a publication has an end")
 
 
 def check_readers(place: Path, before: dict[str, str], after: dict[str, str]) -> None:
@@ -90,4 +94,4 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(str(main(Path(sys.argv[1]))))
+    sys.stdout.write(str(main(Path(sys.argv[1]), int(sys.argv[2]))))

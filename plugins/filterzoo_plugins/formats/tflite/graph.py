@@ -21,7 +21,7 @@ from filterzoo_plugins.formats.tflite.operators import (
 
 MAX_NESTING = 32
 """Most levels of nested bodies."""
-MAX_STEPS = 400_000
+MAX_STEPS = 100_000
 """Most operators that are visited; those of a body count once for each node that runs it."""
 KERNEL_WEIGHT_RANKS = (3, 4, 5)
 """Ranks of weights with 1-D, 2-D and 3-D kernels."""
