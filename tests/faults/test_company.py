@@ -192,7 +192,7 @@ def check(folder: Path, seconds: float) -> None:
 
 @pytest.mark.slow
 def test_eight_processes_for_a_short_time(folder: Path) -> None:
-    check(folder, 20)
+    check(folder, 10)
 
 
 @pytest.mark.torture
