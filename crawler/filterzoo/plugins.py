@@ -59,7 +59,15 @@ class Plugins:
     @property
     def source_names(self) -> frozenset[str]:
         """The names of all sources, including those that are not imported."""
-        return frozenset(key.removeprefix("source:") for key in self.provided_by if key.startswith("source:"))
+        return self._names("source:")
+
+    @property
+    def executor_names(self) -> frozenset[str]:
+        """The names of all executors, including those that are not imported."""
+        return self._names("executor:")
+
+    def _names(self, kind: str) -> frozenset[str]:
+        return frozenset(key.removeprefix(kind) for key in self.provided_by if key.startswith(kind))
 
 
 def references(files: Sequence[Path] = ()) -> list[PluginReference]:

@@ -100,17 +100,20 @@ def chosen(
     name: str,
     offered: Mapping[str, Callable[[ExecutorOptions], Executor]],
     options: ExecutorOptions,
+    known: Iterable[str] = (),
     failures: Sequence[LedgerEntry] = (),
 ) -> Executor:
     """The executor of that name, not entered yet; StartError if there is none.
 
-    failures: of plugins that did not load, since one of them may offer it.
+    known: names of executors, also of plugins that were not imported. failures: of plugins that did not load, since one
+    of them may offer it.
     """
     if name not in offered:
-        close = difflib.get_close_matches(name, offered, 1)
+        names = sorted({*offered, *known})
+        close = difflib.get_close_matches(name, names, 1)
         meant = f"; did you mean {close[0]!r}?" if close else ""
         broken = "".join(f"; plugin {one.plugin} did not load: {one.detail}" for one in failures)
-        raise StartError(f"--executor {name}: there are {', '.join(sorted(offered))}{meant}{broken}")
+        raise StartError(f"--executor {name}: there are {', '.join(names)}{meant}{broken}")
     return offered[name](options)
 
 

@@ -94,7 +94,7 @@ def crawl(
     executors: dict[str, Callable[[ExecutorOptions], Executor]] = {**plugins.executors, LOCAL: LocalExecutor}
     with (
         order.work as work,
-        chosen(order.executor, executors, options, plugins.failures) as executor,
+        chosen(order.executor, executors, options, plugins.executor_names, plugins.failures) as executor,
         opened_journal(work) as (journal, copy_if_due),
         Door(
             order.cache,

@@ -86,8 +86,9 @@ def test_an_executor_that_fails_is_named(outcome: str, told: str, zoo: Path, tmp
 def test_a_missing_executor_is_reported_before_the_work_begins(zoo: Path, tmp_path: Path) -> None:
     ran = crawl(zoo, tmp_path, name="in-tern")
     assert ran.code == 2
-    assert "--executor in-tern: there are in-turn, local" in ran.err
+    assert "--executor in-tern: there are in-turn, local, ray" in ran.err
     assert "did you mean 'in-turn'?" in ran.err
+    assert "did you mean 'ray'?" in crawl(zoo, tmp_path, name="rey").err
 
 
 def test_nobody_takes_the_name_of_the_local_executor(zoo: Path, tmp_path: Path) -> None:

@@ -55,6 +55,30 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> RemoteObjects:
     return RemoteObjects(f"faulty://{secrets.token_hex(4)}", patience=0.2)
 
 
+class NoCredentialsError(Exception):
+    """By the name of botocore's error, whose package may be absent."""
+
+
+@pytest.mark.parametrize(("error", "attempts"), [(NoCredentialsError("none"), 1), (ConnectionError("refused"), 2)])
+def test_a_store_that_cannot_be_reached_is_one_line(
+    error: Exception, attempts: int, faulty: RemoteObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials that are not set are not waited for."""
+    asked: list[str] = []
+
+    def fail(_self: Faulty, path: str, **_options: Any) -> None:
+        asked.append(path)
+        raise error
+
+    monkeypatch.setattr(Faulty, "ls", fail)
+    with pytest.raises(StartError) as told:
+        faulty.check()
+    line = f"cannot be used: {type(error).__name__}: {error}; check the URL, and the address and credentials"
+    assert line in str(told.value)
+    assert "run the same command again" not in str(told.value)
+    assert min(len(asked), 2) == attempts
+
+
 @pytest.fixture(params=["folder", "file", "memory"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     folder = tmp_path / "a store"

@@ -23,6 +23,7 @@ PATIENCE = 300.0
 AT_START = 20.0
 """The same for the first operation, so that a wrong address or missing permissions are reported soon."""
 READ_AHEAD = 4_000_000
+_ADVICE = "check the URL, and the address and credentials in the environment that its library reads (for s3, AWS_*)"
 _PERMANENT = (
     FileNotFoundError,
     FileExistsError,
@@ -36,6 +37,10 @@ _PERMANENT = (
     FilterZooError,
 )
 """Permanent errors; any other exception may be a transient error of the network or the store."""
+_NO_CREDENTIALS = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "CredentialUnavailableError"}
+)
+"""Names of the errors of the clouds' libraries, which may be absent: credentials are not set. Permanent too."""
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"})
 """Protocols with atomic uploads; with others, a finished temporary file is renamed."""
 _CONDITIONAL = frozenset({"s3", "s3a"})
@@ -66,7 +71,7 @@ class RemoteObjects(Objects):
         except FileNotFoundError:
             return  # it is empty; the first write shows whether it is writable
         except (StorageFailed, OSError, ValueError, TypeError) as error:
-            raise StartError(f"--store {self._url}: cannot be used: {_text(error)}") from error
+            raise StartError(f"--store {self._url}: cannot be used: {_text(_origin(error))}; {_ADVICE}") from error
 
     def keep(self, written: Path, path: str) -> None:
         """See `Objects.keep`."""
@@ -237,7 +242,13 @@ class _RangedFile(io.RawIOBase):
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, Exception) and not isinstance(error, _PERMANENT)
+    lacks_credentials = any(kind.__name__ in _NO_CREDENTIALS for kind in type(error).__mro__)
+    return isinstance(error, Exception) and not isinstance(error, _PERMANENT) and not lacks_credentials
+
+
+def _origin(error: BaseException) -> BaseException:
+    """The store's error that a StorageFailed was raised from; any other error itself."""
+    return error.__cause__ if isinstance(error, StorageFailed) and error.__cause__ else error
 
 
 def _text(error: BaseException) -> str:
