@@ -226,6 +226,8 @@ def _ask(reference: PluginReference, module: ModuleType) -> _Offer:
 
 
 def _check_offer(reference: PluginReference, offer: _Offer) -> None:
+    if reference.file and not offer.provided():
+        raise WrongOffer("it offers nothing: no function in it is a hook, such as filterzoo_sources under @hookimpl")
     if reference.offers is None:
         return
     found = tuple(sorted(key for key in offer.provided() if not key.startswith("command:")))

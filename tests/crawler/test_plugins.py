@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from tests.program import filterzoo
 
 from filterzoo import hooks
-from filterzoo.crawl.discovery import named_sources
+from filterzoo.crawl.discovery import discover, named_sources, open_sources
 from filterzoo.errors import Reason, Refused, StartError, describe
+from filterzoo.network.door import Door
 from filterzoo.outcome import LedgerEntry
 from filterzoo.plugins import load, only_formats, references
 from filterzoo.references import PluginReference
@@ -142,7 +143,7 @@ FORMATS = {
 DETAILS = {
     "syntax": "SyntaxError",
     "source without a name": "no attribute 'name'",
-    "discover gives something else": "gave a str, which is no Checkpoint",
+    "discover gives something else": "gave 'broken', which is no Checkpoint",
     "discover gives what cannot be stored": "ValueError: '\\ud800' cannot be stored",
     "architecture_name gives something else": "cannot be stored: architecture Input should be a valid string",
     "index gives something else": "AttributeError: 'str'",
@@ -269,14 +270,38 @@ def test_a_failed_plugin_offers_nothing_and_the_others_all(tmp_path):
         ("x = 1\nboom(\n", "SyntaxError: '(' was never closed (zoo.py, line 2)"),
         ("x = 1\n\nraise OSError('no list')\n", "plugin zoo did not load: OSError: no list (zoo.py, line 3)"),
         ("def f():\n    return 1 / 0\nf()\n", "ZeroDivisionError: division by zero (zoo.py, line 2)"),
+        ("x = 1\n", "it offers nothing: no function in it is a hook"),
     ],
 )
 def test_a_broken_plugin_file_is_reported_where_its_source_is_missing(tmp_path, code, told):
     (tmp_path / "one.yaml").write_text("name: one\nsources: [{source: mine}]\n")
     with pytest.raises(StartError) as caught:
         named_sources([tmp_path / "one.yaml"], load([at(tmp_path / "zoo.py", code)]))
+    assert str(caught.value).startswith("plugin zoo did not load: ")
     assert "no source is called 'mine'" in str(caught.value)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("    def __init__(self, *a):\n        raise KeyError('x')\n", "its constructor raised KeyError: 'x'"),
+        ("    def discover(self):\n        return None\n", "TypeError: 'NoneType' object is not iterable"),
+        ("    def discover(self):\n        yield 3\n", "TypeError: discover() gave 3, which is no Checkpoint"),
+    ],
+)
+def test_a_source_that_is_wrong_in_itself_is_named_with_its_line(tmp_path, body, told):
+    code = "from filterzoo import Source, hookimpl\n\nclass Mine(Source):\n    name = 'mine'\n"
+    rest = "    def discover(self): yield\n" if "discover" not in body else ""
+    hook = "@hookimpl\ndef filterzoo_sources():\n    return [Mine]\n"
+    (tmp_path / "one.yaml").write_text("name: one\nsources: [{source: mine}]\n")
+    loaded = load([at(tmp_path / "zoo.py", f"{code}{body}{rest}{hook}")])
+    with Door(tmp_path) as door:
+        (entry,) = discover(open_sources([tmp_path / "one.yaml"], loaded, door))
+    assert isinstance(entry, LedgerEntry)
+    assert entry.reason is Reason.PLUGIN_ERROR
+    assert entry.detail == told
+    assert entry.where in {"zoo.py, line 5", "zoo.py, line 6"}
 
 
 def test_a_plugin_cannot_pretend_that_nothing_can_start(tmp_path):

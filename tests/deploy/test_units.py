@@ -282,5 +282,5 @@ def test_the_docker_context_is_enough_to_build_and_run(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     with zipfile.ZipFile(tmp_path / built.stdout.split()[-1]) as wheel:
         names = wheel.namelist()
-    for package in ("filterzoo", "filterzoo_plugins", "filterzoo_publish", "filterzoo_analysis"):
+    for package in ("filterzoo", *(f"filterzoo_{room}" for room in ("plugins", "publish", "analysis", "evaluation"))):
         assert f"{package}/__init__.py" in names

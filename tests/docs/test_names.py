@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -46,3 +47,15 @@ def test_what_each_format_has_is_in_formats_only() -> None:
     places = [place for name in PER_FORMAT for place in found[name]]
     assert len(places) > len(PER_FORMAT)
     assert [place for place in places if not place.startswith("plugins/filterzoo_plugins/formats/")] == []
+
+
+def test_every_page_that_the_program_names_is_there() -> None:
+    """Messages and docstrings send the reader to pages of the docs."""
+    named = {
+        (page, str(path.relative_to(ROOT)))
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for page in re.findall(r"(?<![\w/])docs/[\w-]+\.md", path.read_text())
+    }
+    assert len(named) > 20
+    assert [place for place in sorted(named) if not (ROOT / place[0]).is_file()] == []

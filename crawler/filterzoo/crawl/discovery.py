@@ -13,7 +13,17 @@ from typing import Any, Protocol
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from filterzoo.crawl.task import Settings, Task
-from filterzoo.errors import Reason, Refused, Stage, StartError, StorageFailed, line_of, storable
+from filterzoo.errors import (
+    FilterZooError,
+    Reason,
+    Refused,
+    Stage,
+    StartError,
+    StorageFailed,
+    describe,
+    line_of,
+    storable,
+)
 from filterzoo.licensing.licences import Licence
 from filterzoo.manifests.manifest import Manifest, load_manifests
 from filterzoo.network.authorisation import filled
@@ -51,8 +61,9 @@ def _manifests(paths: Sequence[Path], plugins: Plugins) -> tuple[Manifest, ...]:
     except StartError as error:
         broken = [f"plugin {one.plugin} did not load: {one.detail}" for one in plugins.failures]
         places = [f" ({one.where})" if one.where and one.where not in one.detail else "" for one in plugins.failures]
-        causes = "".join(f"; {text}{place}" for text, place in zip(broken, places, strict=True))
-        raise StartError(f"{error}{causes}") from error
+        # First, since a missing source is most often that of a plugin that did not load.
+        causes = "".join(f"{text}{place}; " for text, place in zip(broken, places, strict=True))
+        raise StartError(f"{causes}{error}") from error
 
 
 def open_sources(
@@ -74,9 +85,39 @@ def open_sources(
                 own_door = _authorised(own_door, block.headers)
             except StartError as error:
                 raise StartError(f"{manifest.path}: sources: {block.source}: {error}") from error
-            source = kind(block.options, own_door, folder)
+            source = _made(kind, block.options, own_door, folder)
             opened.append(OpenSource(source, block.limit, settings))
     return opened
+
+
+def _made(kind: type[Source], options: SourceOptions, door: Door, folder: Path) -> Source:
+    """The source; one whose constructor raises becomes a source that cannot be listed, so that the others go on."""
+    try:
+        return kind(options, door, folder)
+    except FilterZooError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # as in `_of_source`
+        detail = f"its constructor raised {describe(error)}"
+        return _unlisted(kind.name, Refused(Reason.PLUGIN_ERROR, detail, _place(error, kind), kind.name))(
+            SourceOptions(), door, folder
+        )
+
+
+def _unlisted(source: str, refusal: Refused) -> type[Source]:
+    class UnlistedSource(Source):
+        name = source
+
+        def discover(self) -> Iterator[Checkpoint]:
+            raise refusal
+
+    return UnlistedSource
+
+
+def _place(error: BaseException, kind: type[Source]) -> str | None:
+    """The line of the plugin that raised; of its `discover` where the error is in what that gave."""
+    code = getattr(kind.discover, "__code__", None)
+    defined = code and f"{Path(code.co_filename).name}, line {code.co_firstlineno}"
+    return line_of(error, kind) or defined
 
 
 def _authorised(door: Door, headers: Mapping[str, Mapping[str, str]]) -> Door:
@@ -144,7 +185,7 @@ def _of_source(
             entry, reason=refusal.reason, detail=refusal.detail, where=refusal.where, not_before=refusal.not_before
         )
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is named and the others go on
-        where = line_of(error, type(opened.source))
+        where = _place(error, type(opened.source))
         yield plugin_failure(opened.source.name, Stage.DISCOVER, error, where)
     else:
         return True
@@ -202,7 +243,7 @@ def gate(task: Task) -> Task | LedgerEntry:
 def _storable(adapter: TypeAdapter[Any], listed: Checkpoint | Refusal) -> Any:
     """The record in a storable form; ValueError for fields of wrong types or invalid text."""
     if not isinstance(listed, (Checkpoint, Refusal)):
-        raise TypeError(f"discover() gave a {type(listed).__name__}, which is no Checkpoint")
+        raise TypeError(f"discover() gave {ascii(listed)[:80]}, which is no Checkpoint")
     try:
         return adapter.validate_json(json.dumps(listed, default=_fields), strict=True)
     except ValidationError as error:

@@ -265,7 +265,7 @@ def _opaque(draft: _Draft, name: str, obstacle: str, span: Span | None = None) -
 
 
 def _external(reader: WireReader, draft: _Draft, name: str, shape: tuple[int, ...], where: str) -> Array:
-    """An array whose elements are in a side file (docs/ExternalData.md of ONNX)."""
+    """An array whose elements are in a side file (onnx/docs/ExternalData.md of ONNX)."""
     if draft.typed or (draft.raw and draft.raw[1]):
         raise Refused(Reason.MALFORMED, "an array has its data both inside and outside", where)
     entries = dict[str, str]()
