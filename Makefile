@@ -22,7 +22,7 @@ $(VENV)/has-%: $(VENV)/pip-is-new pyproject.toml requirements.lock
 
 demo: $(VENV)/has-report
 	mkdir -p build
-	$(BIN)/python -m filterzoo.measures.kernels
+	$(BIN)/python -m filterzoo.measures.compiled.kernels
 	$(BIN)/filterzoo crawl manifests/quickstart.yaml --workdir $(DEMO_WORK)
 	$(BIN)/filterzoo publish $(DEMO) --workdir $(DEMO_WORK)
 	$(BIN)/filterzoo verify $(DEMO)

@@ -21,7 +21,7 @@ import torch
 import torchvision
 
 from filterzoo import plugins
-from filterzoo.network.cache import default_folder
+from filterzoo.network.files.cache import default_folder
 from filterzoo_evaluation.evaluate import Evaluated, EvaluationRequest, evaluate
 from filterzoo_evaluation.images.opening import open_images
 

@@ -36,7 +36,8 @@ def layers(workload: str) -> list[Weights]:
 
 
 def filterzoo_way(device: str) -> Callable[[Weights], object]:
-    from filterzoo.measures import measure, torch_measure
+    from filterzoo.measures import measure
+    from filterzoo.measures.on_torch import measure as torch_measure
 
     def measured(weights: Weights) -> object:
         groups = weights.shape[0] if weights.shape[1] == 1 else 1

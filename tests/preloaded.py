@@ -23,7 +23,7 @@ import filterzoo.commands
 import filterzoo_analysis
 import filterzoo_publish
 from filterzoo import plugins
-from filterzoo.crawl import fork_server
+from filterzoo.crawl.processes import fork_server
 from filterzoo.start import main
 
 OTHERS = (

@@ -72,7 +72,7 @@ def evaluate(
     import torch  # noqa: PLC0415  # seconds that other commands do not need
 
     from filterzoo import plugins as plugin_loading  # noqa: PLC0415
-    from filterzoo.network.cache import default_folder  # noqa: PLC0415
+    from filterzoo.network.files.cache import default_folder  # noqa: PLC0415
     from filterzoo_evaluation import evaluate as evaluation  # noqa: PLC0415
     from filterzoo_evaluation.images.opening import open_images  # noqa: PLC0415
     from filterzoo_evaluation.networks.trusted import trusted  # noqa: PLC0415

@@ -15,9 +15,9 @@ import torch
 
 import filterzoo
 from filterzoo.crawl.discovery import discover, open_sources
-from filterzoo.crawl.machine import keep_freed_memory
-from filterzoo.crawl.opening import opened
+from filterzoo.crawl.processes.machine import keep_freed_memory
 from filterzoo.crawl.task import Task
+from filterzoo.crawl.worker.opening import opened
 from filterzoo.errors import FilterZooError, Reason, Refused, Stage, describe, writing_to
 from filterzoo.files import RandomAccessFile
 from filterzoo.jail import Jail

@@ -13,7 +13,7 @@ from tests.program import filterzoo
 
 from filterzoo import plugins
 from filterzoo.commands.catalogue import named_commands
-from filterzoo.crawl import fork_server
+from filterzoo.crawl.processes import fork_server
 from filterzoo.network.door import Door
 from filterzoo.source import Source
 from filterzoo.store.workfolder import WorkFolder
@@ -33,10 +33,10 @@ assert not loaded.failures, loaded.failures
         (_STARTS + "import filterzoo.commands.inspect", {"h5py", "pyarrow", "fsspec", "httpx", "torch"}),
         (
             "import sys, filterzoo.commands.crawl, filterzoo.crawl.pipeline, filterzoo.crawl.log",
-            {"numpy", "pyarrow", "httpx", "ssl", "fsspec", "tenacity", "filelock", "filterzoo.crawl.worker"},
+            {"numpy", "pyarrow", "httpx", "ssl", "fsspec", "tenacity", "filelock", "filterzoo.crawl.worker.worker"},
         ),
         (
-            "import sys, filterzoo.crawl.preloaded",
+            "import sys, filterzoo.crawl.processes.preloaded",
             {"pyarrow.compute", "pyarrow.dataset", "httpx", "fsspec", "tenacity", "filelock", "rich", "h5py"},
         ),
         ("import sys, filterzoo.jail.child", {"pydantic", "numpy", "filterzoo.jail.parent", "filterzoo.jail.process"}),
@@ -155,7 +155,7 @@ def test_what_workers_need_for_http_is_loaded_unless_all_files_are_local(tmp_pat
     assert loaded["urls"] == [
         "filterzoo_plugins.sources.own_files.urls",
         "filterzoo.network.connections",
-        "filterzoo.network.probing",
+        "filterzoo.network.files.probing",
     ]
 
 

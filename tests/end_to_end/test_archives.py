@@ -20,7 +20,7 @@ from tests.crawler.network.networks import write_onnx
 from tests.program import filterzoo
 from tests.servers import WebServer
 
-from filterzoo.crawl.opening import opened
+from filterzoo.crawl.worker.opening import opened
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail import Jail

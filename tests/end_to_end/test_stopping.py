@@ -149,7 +149,7 @@ def test_a_signal_while_the_program_loads_is_one_line(zoo: Path):
 def test_a_signal_while_the_process_of_forks_starts_is_not_its():
     """It belongs to the process group that Ctrl-C reaches, and would show a traceback until it ignores it."""
     script = (
-        "import os, signal; from multiprocessing import forkserver; from filterzoo.crawl import fork_server\n"
+        "import os, signal; from multiprocessing import forkserver; from filterzoo.crawl.processes import fork_server\n"
         "server = fork_server.context()\n"
         "os.kill(forkserver._forkserver._forkserver_pid, signal.SIGINT)\n"
         "first = server.Process(target=print, args=('a fork',)); first.start(); first.join()"

@@ -17,7 +17,7 @@ from tests.program import PROGRAM
 from tests.untrusted_files.battery import CANARY, Case, cases
 from tests.untrusted_files.reading import layers, readers
 
-from filterzoo.crawl.opening import opened
+from filterzoo.crawl.worker.opening import opened
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail import Jail

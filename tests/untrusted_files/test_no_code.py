@@ -28,7 +28,7 @@ READING = sorted([
     *(path for room in ("formats", "archives", "encodings") for path in (PLUGINS / room).rglob("*.py")),
     *(path for room in ("jail", "layers") for path in (CORE / room).rglob("*.py")),
     *(CORE / f"{name}.py" for name in ("files", "dtypes", "records", "format", "archive", "errors")),
-    CORE / "crawl" / "opening.py",
+    CORE / "crawl" / "worker" / "opening.py",
 ])  # fmt: skip
 FORBIDDEN_MODULES = {
     "pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "torch", "keras",

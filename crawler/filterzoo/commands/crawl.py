@@ -34,10 +34,10 @@ from filterzoo.commands.crawl_options import (
     WorkersOption,
 )
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, StoreOption, WorkdirOption
-from filterzoo.crawl import fork_server
-from filterzoo.crawl.machine import LOCAL
+from filterzoo.crawl.processes import fork_server
+from filterzoo.crawl.processes.machine import LOCAL
 from filterzoo.errors import StartError
-from filterzoo.network.cache import default_folder
+from filterzoo.network.files.cache import default_folder
 from filterzoo.reporting.counts import counted
 from filterzoo.reporting.levels import Level, LogFormat
 from filterzoo.reporting.terminal import console, printable, unless_closed

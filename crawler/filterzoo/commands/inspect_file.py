@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filterzoo.crawl.budget import Budget, cpu_clock
-from filterzoo.crawl.opening import opened
+from filterzoo.crawl.worker.opening import opened
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile, sha256_of
 from filterzoo.jail import Jail

@@ -82,7 +82,7 @@ class Executor(Protocol):
     def run(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """One outcome for each task, in order of completion; tasks are drawn lazily. StorageFailed ends the run.
 
-        A worker calls `filterzoo.crawl.worker.Worker(setup).take(task)`. The paths in `setup` are this machine's.
+        A worker calls `Worker(setup).take(task)` from `filterzoo.crawl.worker.worker`. Its paths are local.
         """
         ...
 

@@ -9,7 +9,7 @@ The last two stages, shard and publish, read what is stored here: `filterzoo_pub
     measure     filterzoo.measures.measure  layer -> its measures and sufficient statistics
     store       filterzoo.store.fragments   all layers of a checkpoint, or none; the journal says which
 
-Fetch to store happen in a worker, for one checkpoint at a time: `filterzoo.crawl.worker.Worker.take`.
+Fetch to store happen in a worker, for one checkpoint at a time: `filterzoo.crawl.worker.worker.Worker.take`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pathlib import Path
 from filterzoo.crawl.discovery import OpenSource, discover, gate, named_sources, open_sources
 from filterzoo.crawl.executor import Executor, ExecutorOptions, chosen, outcomes
 from filterzoo.crawl.listing_progress import ListingProgress, ListingWatch, ignore
-from filterzoo.crawl.local_executor import LocalExecutor
-from filterzoo.crawl.machine import LOCAL
 from filterzoo.crawl.priority import in_turn
+from filterzoo.crawl.processes.local_executor import LocalExecutor
+from filterzoo.crawl.processes.machine import LOCAL
 from filterzoo.crawl.refreshing import settled
 from filterzoo.crawl.run_limits import Allowance, RunLimits, with_free_space
 from filterzoo.crawl.task import Task, WorkerSetup

@@ -19,8 +19,8 @@ import httpx
 from filterzoo.errors import describe, line_of
 from filterzoo.kit.findings import SHOWN
 from filterzoo.network.addresses import uses_proxy
-from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
+from filterzoo.network.files.cache import default_folder
 from filterzoo.source import Source, SourceOptions
 
 _MISSING = object()

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from filterzoo.measures.kernels import central_powers
+from filterzoo.measures.compiled.kernels import central_powers
 
 if TYPE_CHECKING:
     from filterzoo.layers.layer import Floats
-    from filterzoo.measures.kernels import Totals
+    from filterzoo.measures.compiled.kernels import Totals
 
 PROBES: Final = 32
 """Number of weights of a layer that are kept."""

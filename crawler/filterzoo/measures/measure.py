@@ -11,9 +11,9 @@ import numpy as np
 from filterzoo.errors import StartError
 from filterzoo.layers.layer import LayerMeasure
 from filterzoo.layers.shapes import check_groups
+from filterzoo.measures.compiled.kernels import largest_bits
 from filterzoo.measures.descent import kurtosis, probe
 from filterzoo.measures.frequency import energy_of_filters, energy_of_moments, frequency_energy, is_measured
-from filterzoo.measures.kernels import largest_bits
 from filterzoo.measures.orthogonality import orthogonality
 from filterzoo.measures.spectral import UNDEFINED, eigenvalues, is_affordable, spectrum, takes_row_products
 from filterzoo.measures.sums import FilterCounts, Sums, layer_measure, sums_of
@@ -48,7 +48,7 @@ class Measurer:
         """Measure one layer on the faster device; see `measure_weights`."""
         if self.device == "cpu" or layer.weights.size < _WORTH_A_GPU:
             return measure_weights(layer.weights, layer.groups, layer.kind)
-        from filterzoo.measures import torch_measure  # noqa: PLC0415  # torch takes seconds to load
+        from filterzoo.measures.on_torch import measure as torch_measure  # noqa: PLC0415  # torch takes seconds to load
 
         return torch_measure.measure_weights(layer.weights, layer.groups, layer.kind, device=self.device)
 

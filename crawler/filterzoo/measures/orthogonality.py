@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from filterzoo.measures.kernels import cosines_of_small_groups, weighted_sum
+from filterzoo.measures.compiled.kernels import cosines_of_small_groups, weighted_sum
 
 if TYPE_CHECKING:
     from filterzoo.layers.layer import Doubles, Floats

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from filterzoo.measures.kernels import eigenvalues_of, nearest_fit
+from filterzoo.measures.compiled.kernels import eigenvalues_of, nearest_fit
 from filterzoo.measures.orthogonality import FEW_ROWS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filterzoo.layers.layer import LayerMeasure
-from filterzoo.measures import kernels
+from filterzoo.measures.compiled import kernels
 from filterzoo.measures.entropy import variance_entropy, variance_entropy_threshold
 from filterzoo.measures.statistics import Moments, unpack
 

@@ -18,8 +18,8 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile, check_side_name
 from filterzoo.network.addresses import AddressPolicy, origin_of, shown
 from filterzoo.network.authorisation import checked_headers
-from filterzoo.network.cache import DEFAULT_BYTES, Cache
 from filterzoo.network.decoding import ACCEPTED
+from filterzoo.network.files.cache import DEFAULT_BYTES, Cache
 from filterzoo.network.health import HostHealth
 from filterzoo.network.hosts import rules_of
 from filterzoo.network.listings import UnfinishedListings
@@ -30,7 +30,7 @@ from filterzoo.records import Artifact
 if TYPE_CHECKING:
     import httpx
 
-    from filterzoo.network.download import Download
+    from filterzoo.network.files.download import Download
     from filterzoo.network.transport import Transport
 
 MAX_DOCUMENT = 64_000_000
@@ -63,7 +63,7 @@ class CachedFile(LocalFile):
 
     def beside(self, name: str) -> RandomAccessFile:  # type: ignore[override]  # not always a local file
         """The file of that name in the same folder of the server."""
-        from filterzoo.network.http_file import sibling  # noqa: PLC0415  # see above
+        from filterzoo.network.files.http_file import sibling  # noqa: PLC0415  # see above
 
         check_side_name(name)
         return self._open_url(sibling(self._url, name))
@@ -205,7 +205,7 @@ class Door:
             else self.cache.recent(artifact.url, rules_of(artifact.url).keeps)
         )
         if known is None:
-            from filterzoo.network.probing import probed  # noqa: PLC0415  # see above
+            from filterzoo.network.files.probing import probed  # noqa: PLC0415  # see above
 
             download = self._download(artifact.url, artifact.sha256, artifact.size)
             found = probed(artifact, download, self._open_url, self.cache.scratch)
@@ -228,7 +228,7 @@ class Door:
             return self.transport.retrying(url, download.attempt)
 
     def _download(self, url: str, sha256: str | None, size: int | None) -> Download:
-        from filterzoo.network.download import Download  # noqa: PLC0415  # see above
+        from filterzoo.network.files.download import Download  # noqa: PLC0415  # see above
 
         return Download(self.cache, self.transport, url, sha256, size, self.max_file_bytes)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from filterzoo import plugins as plugin_loading
-from filterzoo.crawl.opening import opened
+from filterzoo.crawl.worker.opening import opened
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.reader.locations import Location, hub_endpoint, location_of
@@ -84,8 +84,8 @@ def whole_copy(place: Location, *, allow_private: bool) -> Iterator[RandomAccess
 
 
 def _door(place: Location, *, allow_private: bool) -> Door:
-    from filterzoo.network.cache import default_folder  # noqa: PLC0415  # a local file needs no network
     from filterzoo.network.door import Door  # noqa: PLC0415  # as above
+    from filterzoo.network.files.cache import default_folder  # noqa: PLC0415  # a local file needs no network
 
     door = Door(default_folder(), allow_private=allow_private)
     if not place.is_hub:

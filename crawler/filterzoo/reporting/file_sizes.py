@@ -12,8 +12,8 @@ from filterzoo.errors import FilterZooError, Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.network.addresses import is_http, shown
 from filterzoo.network.door import Door
-from filterzoo.network.download import refuse_html
-from filterzoo.network.http_file import ranged_version
+from filterzoo.network.files.download import refuse_html
+from filterzoo.network.files.http_file import ranged_version
 from filterzoo.records import Artifact, Checkpoint
 from filterzoo.source import Source
 

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from filterzoo.durable import make_folder, sync, sync_folder
 from filterzoo.errors import StartError, WorkFolderBusy, system_says
-from filterzoo.network.cache import default_folder
+from filterzoo.network.files.cache import default_folder
 from filterzoo.store.journal import Journal, salvaged
 
 if TYPE_CHECKING:

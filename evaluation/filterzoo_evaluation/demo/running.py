@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from filterzoo import plugins as plugin_loading
-from filterzoo.network.cache import default_folder
+from filterzoo.network.files.cache import default_folder
 from filterzoo.outcome import LedgerEntry
 from filterzoo_evaluation.attacks.attack import Attack
 from filterzoo_evaluation.attacks.pgd import ProjectedGradientDescent

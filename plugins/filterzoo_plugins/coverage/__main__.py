@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from filterzoo.network.addresses import host_of
-from filterzoo.network.cache import default_folder
+from filterzoo.network.files.cache import default_folder
 from filterzoo.network.health import HostHealth
 from filterzoo_plugins.coverage.documents import DoorWithCopies, read_index
 from filterzoo_plugins.coverage.page import page

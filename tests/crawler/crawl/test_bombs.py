@@ -22,7 +22,7 @@ from tests.program import filterzoo
 
 from filterzoo.archive import Member, Packing
 from filterzoo.commands.inspect import inspect
-from filterzoo.crawl.opening import opened
+from filterzoo.crawl.worker.opening import opened
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail import Jail

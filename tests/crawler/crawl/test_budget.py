@@ -17,7 +17,7 @@ from tests.servers import WebServer
 from filterzoo.crawl.budget import SECONDS, Budget, cpu_clock
 from filterzoo.crawl.discovery import discover, open_sources
 from filterzoo.crawl.task import Task, WorkerSetup
-from filterzoo.crawl.worker import Worker
+from filterzoo.crawl.worker.worker import Worker
 from filterzoo.errors import Reason, Refused
 from filterzoo.measures import measure
 from filterzoo.network.door import Door

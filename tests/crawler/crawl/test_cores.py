@@ -12,11 +12,11 @@ from safetensors.numpy import save_file
 from tests.crawler.checkpoints import layer, measure, weights
 from tests.zoo import MANIFEST
 
-from filterzoo.crawl import cores, machine
-from filterzoo.crawl.cores import Cores, measured
 from filterzoo.crawl.discovery import discover, open_sources
+from filterzoo.crawl.processes import cores, machine
+from filterzoo.crawl.processes.cores import Cores, measured
 from filterzoo.crawl.task import Task, WorkerSetup
-from filterzoo.crawl.worker import Worker
+from filterzoo.crawl.worker.worker import Worker
 from filterzoo.errors import Reason, Refused, Stage
 from filterzoo.network.door import Door
 from filterzoo.plugins import load, references

@@ -13,7 +13,7 @@ from tests.program import Ran, filterzoo
 
 PLUGIN = """
 from filterzoo import Executor, hookimpl
-from filterzoo.crawl.worker import Worker
+from filterzoo.crawl.worker.worker import Worker
 
 
 class InTurn(Executor):

@@ -20,7 +20,7 @@ from tests.program import filterzoo
 from filterzoo.crawl.discovery import discover, open_sources
 from filterzoo.crawl.priority import MOST, SMALL, TaskGroups
 from filterzoo.crawl.task import Task, WorkerSetup
-from filterzoo.crawl.worker import Worker
+from filterzoo.crawl.worker.worker import Worker
 from filterzoo.durable import sync as durable_sync
 from filterzoo.errors import Reason, StorageFailed
 from filterzoo.network.door import Door

@@ -10,7 +10,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import numpy as np
-from filterzoo.crawl.machine import keep_freed_memory
+from filterzoo.crawl.processes.machine import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory(all_of_it=True)
 

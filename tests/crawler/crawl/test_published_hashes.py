@@ -27,7 +27,7 @@ from tests.tiers import fast_only
 
 from filterzoo.crawl.discovery import discover, open_sources
 from filterzoo.crawl.task import Task, WorkerSetup
-from filterzoo.crawl.worker import Worker
+from filterzoo.crawl.worker.worker import Worker
 from filterzoo.errors import Reason
 from filterzoo.network.door import Door
 from filterzoo.outcome import Done, LedgerEntry

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from filterzoo.crawl.reading import checked_layers
+from filterzoo.crawl.worker.reading import checked_layers
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail.indexing import Indexer, IndexRequest, load_readers
 from filterzoo.manifests.manifest import VerifySha256
-from filterzoo.network.cache import Cache
+from filterzoo.network.files.cache import Cache
 from filterzoo.references import PluginReference
 
 SAFETENSORS = PluginReference("safetensors", module="filterzoo_plugins.formats.safetensors")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import kurtosis
 
-from filterzoo.measures import torch_measure
 from filterzoo.measures.measure import measure_weights
+from filterzoo.measures.on_torch import measure as torch_measure
 
 
 @pytest.mark.parametrize("shape", [(8, 4, 3, 3), (300, 7, 1, 1), (5, 1, 7, 7), (2, 3, 2), (1, 1, 1, 2)])

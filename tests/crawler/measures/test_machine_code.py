@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from filterzoo.measures import kernels, machine_code
-from filterzoo.measures.loop_arguments import LOOPS
+from filterzoo.measures.compiled import kernels, machine_code
+from filterzoo.measures.compiled.loop_arguments import LOOPS
 
 _MEASURES = """
 import sys
@@ -38,7 +38,7 @@ def test_what_was_kept_is_taken_and_what_is_damaged_is_compiled_again(
         return good
 
     monkeypatch.setattr(machine_code, "_folders", lambda: [tmp_path / "not" / "there", tmp_path])
-    monkeypatch.setattr("filterzoo.measures.loops.compiled", compile_loops)
+    monkeypatch.setattr("filterzoo.measures.compiled.loops.compiled", compile_loops)
     (tmp_path / "not").write_text("a file, where a folder would have to be made")
     for times in (1, 1):  # the second finds what the first kept
         loops = machine_code.load(LOOPS)

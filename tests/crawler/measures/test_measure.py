@@ -12,9 +12,9 @@ from tests.crawler.measures import measure_reference as reference
 
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.layers.layer import Layer
-from filterzoo.measures import torch_measure
 from filterzoo.measures.dct import dct_bins
 from filterzoo.measures.measure import Measurer, measure_weights
+from filterzoo.measures.on_torch import measure as torch_measure
 from filterzoo.measures.orthogonality import orthogonality
 from filterzoo.measures.statistics import unpack
 from filterzoo.records import Context, Kind

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.fft import dctn
 
-from filterzoo.measures import kernels, spectral, torch_measure
+from filterzoo.measures import spectral
+from filterzoo.measures.compiled import kernels
 from filterzoo.measures.measure import measure_weights
+from filterzoo.measures.on_torch import measure as torch_measure
 from filterzoo.records import Kind
 
 SHAPES = [

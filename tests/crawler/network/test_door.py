@@ -14,9 +14,9 @@ from tests.servers import WebServer
 
 from filterzoo.errors import Reason, Refused, StorageFailed
 from filterzoo.network.addresses import AddressPolicy, is_inside, shown
-from filterzoo.network.cache import UNCHECKED_SHARE, Cache
 from filterzoo.network.door import Door
-from filterzoo.network.ranges import READ_AHEAD
+from filterzoo.network.files.cache import UNCHECKED_SHARE, Cache
+from filterzoo.network.files.ranges import READ_AHEAD
 from filterzoo.network.time_limits import Clocks
 from filterzoo.records import Artifact
 

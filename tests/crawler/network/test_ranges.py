@@ -30,7 +30,7 @@ from tests.crawler.network.networks import (
 from tests.program import filterzoo
 from tests.servers import WebServer
 
-from filterzoo.crawl.opening import opened
+from filterzoo.crawl.worker.opening import opened
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
@@ -41,8 +41,8 @@ from filterzoo.layers.layer import Layer
 from filterzoo.layers.normalise import normalise
 from filterzoo.layers.stored import TensorReader
 from filterzoo.network.door import Door
-from filterzoo.network.http_file import CONNECTIONS
-from filterzoo.network.ranges import (
+from filterzoo.network.files.http_file import CONNECTIONS
+from filterzoo.network.files.ranges import (
     FREE_SLACK,
     PIECE,
     READ_AHEAD,

@@ -20,8 +20,8 @@ from tests.servers import WebServer, status
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.licensing.licences import Licence
-from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
+from filterzoo.network.files.cache import default_folder
 from filterzoo.network.time_limits import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo.records import Artifact, Checkpoint
@@ -274,7 +274,7 @@ def test_a_listed_member_is_the_one_that_is_read(server, discover, tmp_path):
     """Through the line: an archive of two networks, of which each is a checkpoint of its own."""
     import torch
 
-    from filterzoo.crawl.opening import opened
+    from filterzoo.crawl.worker.opening import opened
     from filterzoo.jail import Jail
     from filterzoo.plugins import load, references
 

@@ -16,10 +16,10 @@ from typing import Any
 import filterzoo
 from filterzoo.crawl.executor import Outcome
 from filterzoo.crawl.task import Task, WorkerSetup
-from filterzoo.crawl.worker import NeedsMemory, Worker
+from filterzoo.crawl.worker.worker import NeedsMemory, Worker
 from filterzoo.errors import FilterZooError, Reason, Stage
 from filterzoo.network.addresses import is_http
-from filterzoo.network.cache import default_folder
+from filterzoo.network.files.cache import default_folder
 from filterzoo.outcome import LedgerEntry
 from filterzoo_plugins.executors.ray.shared import ClusterPace, answer
 

@@ -12,8 +12,8 @@ from tests.servers import WebServer, status
 
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.licensing.licences import Licence
-from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
+from filterzoo.network.files.cache import default_folder
 from filterzoo.network.time_limits import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo_plugins.sources.packages.index import PYPI, PackageIndex, configured_index

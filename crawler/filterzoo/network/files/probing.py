@@ -13,10 +13,10 @@ import httpx
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.network.addresses import shown
-from filterzoo.network.download import Download, check_hash, check_size, refuse_html
+from filterzoo.network.files.download import Download, check_hash, check_size, refuse_html
+from filterzoo.network.files.http_file import HttpFile, Version, linked_sha256, ranged_version, strong_etag
+from filterzoo.network.files.ranges import READ_AHEAD
 from filterzoo.network.hosts import rules_of
-from filterzoo.network.http_file import HttpFile, Version, linked_sha256, ranged_version, strong_etag
-from filterzoo.network.ranges import READ_AHEAD
 from filterzoo.network.transport import Transient, stated_length
 from filterzoo.records import Artifact
 

@@ -13,13 +13,17 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a worker uses one thread; others wou
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and ends this process and its forks
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it was blocked until now
 
-from filterzoo.crawl.machine import keep_freed_memory  # noqa: E402
+from filterzoo.crawl.processes.machine import keep_freed_memory  # noqa: E402
 from filterzoo.licensing.licences import Licence  # noqa: E402
-from filterzoo.measures.kernels import prepare  # noqa: E402
+from filterzoo.measures.compiled.kernels import prepare  # noqa: E402
 from filterzoo.store.arrow import leave_pandas_out, take_memory_of_malloc  # noqa: E402
 
 # A failure here happens again in a worker, which reports it with its checkpoint.
-for module in ("filterzoo.crawl.local_executor", "filterzoo.crawl.worker", "filterzoo.measures.spectral"):
+for module in (
+    "filterzoo.crawl.processes.local_executor",
+    "filterzoo.crawl.worker.worker",
+    "filterzoo.measures.spectral",
+):
     with contextlib.suppress(Exception):
         importlib.import_module(module)
 with contextlib.suppress(Exception):

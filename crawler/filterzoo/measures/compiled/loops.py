@@ -18,9 +18,9 @@ import numpy.typing as npt
 from numba import types
 
 from filterzoo.layers.layer import Doubles, Floats
+from filterzoo.measures.compiled.eigenvalue_loops import eigenvalues_of
+from filterzoo.measures.compiled.loop_arguments import BLOCK, COLUMNS, LANES, LOOPS, PAIRS, SIZE
 from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, DCT_SNAP
-from filterzoo.measures.eigenvalue_loops import eigenvalues_of
-from filterzoo.measures.loop_arguments import BLOCK, COLUMNS, LANES, LOOPS, PAIRS, SIZE
 
 Ints = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint32]

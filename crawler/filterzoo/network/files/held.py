@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from typing import IO
 
 from filterzoo.errors import Reason, Refused, raise_failed_disk
-from filterzoo.network.cache import PLACE
-from filterzoo.network.ranges import ByteRange
+from filterzoo.network.files.cache import PLACE
+from filterzoo.network.files.ranges import ByteRange
 
 IN_MEMORY = 1 << 20
 """Bytes of one file that are kept in memory: enough for the index of most files, so that they need no disk."""

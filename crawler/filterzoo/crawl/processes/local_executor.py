@@ -14,16 +14,16 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
-from filterzoo.crawl import fork_server
-from filterzoo.crawl.cores import Cores, Semaphore
 from filterzoo.crawl.executor import Executor, ExecutorOptions, Outcome
-from filterzoo.crawl.machine import LOCAL, cores, default_workers
 from filterzoo.crawl.priority import TaskGroups
+from filterzoo.crawl.processes import fork_server
+from filterzoo.crawl.processes.cores import Cores, Semaphore
+from filterzoo.crawl.processes.machine import LOCAL, cores, default_workers
 from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.errors import Reason, Refused, Stage, StartError
 
 if TYPE_CHECKING:
-    from filterzoo.crawl.worker import Worker
+    from filterzoo.crawl.worker.worker import Worker
 
 _Alone = tuple[ProcessPoolExecutor, Future[list[Outcome]], BaseProcess | None]
 _AHEAD = 2
@@ -204,7 +204,7 @@ def _start_worker(setup: WorkerSetup, reached: _StageCell | None, free: Semaphor
     """Start a worker. One thread measures a layer: equal bytes for any number of cores, and no oversubscription."""
     import threadpoolctl  # noqa: PLC0415  # the driver computes nothing
 
-    from filterzoo.crawl.worker import Worker  # noqa: PLC0415  # as above
+    from filterzoo.crawl.worker.worker import Worker  # noqa: PLC0415  # as above
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and shuts the pool down
     threading.Thread(target=_end_with_the_driver, daemon=True).start()

@@ -21,8 +21,8 @@ import httpx
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile, check_side_name
 from filterzoo.network.addresses import shown
-from filterzoo.network.held import HeldBytes, Slot
-from filterzoo.network.ranges import READ_AHEAD, READ_AHEAD_BUDGET, ByteRange, requests_for
+from filterzoo.network.files.held import HeldBytes, Slot
+from filterzoo.network.files.ranges import READ_AHEAD, READ_AHEAD_BUDGET, ByteRange, requests_for
 from filterzoo.network.transport import Transient, Transport
 
 CONNECTIONS = 4

@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from filterzoo.crawl.published_hashes import PublishedHashes
+from filterzoo.crawl.worker.published_hashes import PublishedHashes
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.layers.layer import Layer
 from filterzoo.layers.normalise import normalise
 from filterzoo.layers.stored import TensorReader
 from filterzoo.manifests.manifest import VerifySha256
-from filterzoo.network.cache import Cache
+from filterzoo.network.files.cache import Cache
 from filterzoo.records import Index
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo.measures.loop_arguments import BLOCK, COLUMNS, LANES, LOOPS, PAIRS, SIZE
+from filterzoo.measures.compiled.loop_arguments import BLOCK, COLUMNS, LANES, LOOPS, PAIRS, SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +143,7 @@ def prepare() -> None:
 
 @cache
 def _loaded() -> dict[str, Callable[..., None]]:
-    from filterzoo.measures.machine_code import load  # noqa: PLC0415  # llvmlite is loaded when the first layer comes
+    from filterzoo.measures.compiled.machine_code import load  # noqa: PLC0415  # llvmlite is loaded when the first layer comes
 
     return load(LOOPS)
 

@@ -11,9 +11,9 @@ import httpx
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.network.addresses import shown
-from filterzoo.network.cache import Cache, CacheEntry, Partial, append
+from filterzoo.network.files.cache import Cache, CacheEntry, Partial, append
+from filterzoo.network.files.http_file import ranged_version, strong_etag
 from filterzoo.network.hosts import rules_of
-from filterzoo.network.http_file import ranged_version, strong_etag
 from filterzoo.network.transport import Transient, Transport, stated_length
 
 

@@ -12,12 +12,12 @@ from typing import TypeVar
 from filterzoo.architectures.context import DescribedFile, is_known, with_architecture
 from filterzoo.crawl.accepted import Accepted, count_filters, decide, with_functions
 from filterzoo.crawl.budget import cpu_clock, largest_layer
-from filterzoo.crawl.cores import Cores, at_once, measured
 from filterzoo.crawl.discovery import checked, open_sources
-from filterzoo.crawl.opening import opened
-from filterzoo.crawl.published_hashes import published_hashes
-from filterzoo.crawl.reading import CheckedLayers, check_size, checked_layers
+from filterzoo.crawl.processes.cores import Cores, at_once, measured
 from filterzoo.crawl.task import Task, WorkerSetup
+from filterzoo.crawl.worker.opening import opened
+from filterzoo.crawl.worker.published_hashes import published_hashes
+from filterzoo.crawl.worker.reading import CheckedLayers, check_size, checked_layers
 from filterzoo.errors import (
     Reason,
     Refused,

@@ -1,4 +1,4 @@
-"""The measures of `measures.measure`, on a device of torch: for GPUs."""
+"""The measures of `filterzoo.measures.measure` on a device of torch, for GPUs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from filterzoo.layers.shapes import check_groups
 from filterzoo.measures.descent import kurtosis_of, probe
 from filterzoo.measures.frequency import basis_of, energy_of_moments, frequency_energy, is_measured
+from filterzoo.measures.on_torch.orthogonality import orthogonality
+from filterzoo.measures.on_torch.sweep import Blocks, sweep
 from filterzoo.measures.spectral import UNDEFINED, is_affordable, lose_digits, spectrum, takes_row_products
 from filterzoo.measures.sums import FilterCounts, layer_measure
-from filterzoo.measures.torch_orthogonality import orthogonality
-from filterzoo.measures.torch_sweep import Blocks, sweep
 from filterzoo.records import Kind
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from filterzoo.crawl.opening import Unpacked
+from filterzoo.crawl.worker.opening import Unpacked
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile, sha256_of
 from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.stored import TensorReader, byte_ranges
 from filterzoo.manifests.manifest import VerifySha256
-from filterzoo.network.cache import Cache
-from filterzoo.network.ranges import FREE_SLACK, READ_AHEAD, READ_AHEAD_BUDGET, SLACK_SHARE, ByteRange, merged
+from filterzoo.network.files.cache import Cache
+from filterzoo.network.files.ranges import FREE_SLACK, READ_AHEAD, READ_AHEAD_BUDGET, SLACK_SHARE, ByteRange, merged
 from filterzoo.records import Artifact, Index
 
 WASTE_SHARE = 10

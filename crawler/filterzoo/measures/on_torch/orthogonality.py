@@ -1,4 +1,4 @@
-"""`measures.orthogonality` on a device of torch."""
+"""`filterzoo.measures.orthogonality` on a device of torch."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Importing Numba takes most of a second, but the code that it compiles does not need it. Like Numba's own cache, the file
 is stored next to this module or in the user's cache folder. If neither is writable, each process compiles. `python -m
-filterzoo.measures.kernels` creates the file in advance.
+filterzoo.measures.compiled.kernels` creates the file in advance.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import platformdirs
 
 from filterzoo.durable import whole_file
 
-_SOURCES: Final = ("loops.py", "eigenvalue_loops.py", "loop_arguments.py", "dct.py", "machine_code.py")
+_SOURCES: Final = ("loops.py", "eigenvalue_loops.py", "loop_arguments.py", "../dct.py", "machine_code.py")
 _CTYPES: Final[dict[str, Any]] = {"i": ctypes.c_int64, "d": ctypes.c_double}
 _UNUSED: Final = "NRT_MemInfo_call_dtor"
 """Frees the memory of loops that allocate: the code refers to it, but never calls it."""
@@ -96,7 +96,7 @@ def _read(path: Path) -> Objects | None:
 def _compiled(key: str) -> Objects:
     """Compile the loops, and cache them in the first writable folder."""
     sys.stderr.write("filterzoo: compiling the measuring loops, once on this machine; it takes some seconds\n")
-    from filterzoo.measures import loops  # noqa: PLC0415  # it imports Numba, and only this needs it
+    from filterzoo.measures.compiled import loops  # noqa: PLC0415  # it imports Numba, and only this needs it
 
     objects = loops.compiled()
     text = json.dumps({name: (entry, base64.b64encode(code).decode()) for name, (entry, code) in objects.items()})

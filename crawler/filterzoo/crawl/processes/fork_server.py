@@ -23,13 +23,13 @@ from filterzoo.manifests.naming import may_name
 from filterzoo.plugins import named_in
 from filterzoo.references import PluginReference
 
-PRELOADED = ("filterzoo.crawl.preloaded",)
+PRELOADED = ("filterzoo.crawl.processes.preloaded",)
 """Modules of a worker's start."""
 _FOR_ARCHITECTURES = ("filterzoo.architectures.architecture",)
 """Modules that are loaded too if a source builds architectures: they import torch."""
 _OUR_PLUGINS = "filterzoo_plugins."
 _LOCAL_FILES = "source:local"
-_NETWORK_MODULES = ("filterzoo.network.connections", "filterzoo.network.probing")
+_NETWORK_MODULES = ("filterzoo.network.connections", "filterzoo.network.files.probing")
 _BUILDERS = "filterzoo.architectures"
 """Entry points named after sources that may build architectures, or after a source, a dot and the key that it needs."""
 

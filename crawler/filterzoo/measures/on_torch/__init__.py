@@ -1,0 +1,1 @@
+"""The measures on a device of torch, for GPUs."""

@@ -1,0 +1,1 @@
+"""Remote files: read by byte ranges, or downloaded into the cache."""
