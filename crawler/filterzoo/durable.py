@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -51,6 +50,7 @@ def whole_file(place: Path) -> Iterator[Path]:
     lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         _take(lock, draft)
+        os.ftruncate(lock, 0)
         try:
             yield draft
             settle(draft, place)
@@ -65,13 +65,21 @@ def whole_file(place: Path) -> Iterator[Path]:
 def whole_files(folder: Path) -> Iterator[Path]:
     """An empty folder to write files in; they are moved into `folder` at the end, and removed after an error.
 
-    `folder` is created if it is missing, and removed again after an error. Other files in it stay; the moves are not
-    atomic together.
+    Its name is always the same, so that the next run replaces what a killed run left. BlockingIOError if another
+    process is writing into `folder`. `folder` is created if it is missing, and removed again after an error. Other
+    files in it stay; the moves are not atomic together.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
+    draft = folder / ".filterzoo.part"
+    draft.mkdir(parents=True, exist_ok=True)
+    lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
+        _take(lock, draft)
+    except BaseException:
+        os.close(lock)
+        raise
+    try:
+        _empty(draft)
         yield draft
         for file in sorted(path for path in draft.rglob("*") if not path.is_dir()):
             place = folder / file.relative_to(draft)
@@ -79,20 +87,29 @@ def whole_files(folder: Path) -> Iterator[Path]:
             file.replace(place)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        os.close(lock)
         with contextlib.suppress(OSError):  # a folder with files stays
             for one in missing:
                 one.rmdir()
 
 
 def _take(lock: int, draft: Path) -> None:
-    """Lock and empty a draft; BlockingIOError if another process holds it, or has just renamed it."""
+    """Lock a draft; BlockingIOError if another process holds it, or has just renamed it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise BlockingIOError(error.errno, "another process is writing it", str(draft)) from error
     if not draft.exists() or not os.path.samestat(os.fstat(lock), draft.lstat()):
         raise BlockingIOError(errno.EWOULDBLOCK, "another process has just written it", str(draft))
-    os.ftruncate(lock, 0)
+
+
+def _empty(folder: Path) -> None:
+    """Remove everything in the folder; links are not followed."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def settle(draft: Path, place: Path) -> None:
