@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 from tests.faults.faulty import Fault, Program
 from tests.faults.on_disk import name_of_state
 from tests.program import Ran
 from tests.publish.folders import tree
 from tests.publish.work import Model, ledger, weights, write_work
 from tests.servers import WebServer
+
+from filterzoo.network.files.ranges import READ_AHEAD
 
 SEED = int(os.environ.get("FILTERZOO_FAULTS_SEED", "0"))
 SAMPLE = 6
@@ -247,7 +249,8 @@ def crawl_of_downloads(program: Program, starts: Path) -> Scenario:
     start.mkdir()
     root = program.faults.root
     server = program.opened.enter_context(WebServer())
-    body = (root / "zoo" / "a.safetensors").read_bytes()
+    body = save({"conv.weight": weights(9, 64, 64, 3, 3)})
+    assert len(body) > READ_AHEAD  # a smaller file would stay in memory
     (root / "downloads.yaml").write_text(DOWNLOADS % server.add("/net.safetensors", body, ranges=False))
     command = ("crawl", "downloads.yaml", "--workdir", "case/work", "--workers", "1", "--allow-private")
     return Scenario(program, start, command, (PUBLISH_FIRST,), costly=5).undisturbed()

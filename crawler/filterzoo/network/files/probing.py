@@ -86,9 +86,7 @@ def _probed_once(
         if len(head) < min(READ_AHEAD, version.size):
             raise Transient("the answer is shorter than it says")
         refuse_html(response, url, bytes(head))
-        if len(head) == version.size:
-            check_hash(download.sha256, hashlib.sha256(head).hexdigest(), url)
-        return HttpFile(
+        file = HttpFile(
             transport,
             url,
             version,
@@ -98,3 +96,12 @@ def _probed_once(
             open_url=open_url,
             scratch=scratch,
         )
+        return _compared(file, head, download.sha256)
+
+
+def _compared(file: HttpFile, head: bytes | bytearray, published: str | None) -> HttpFile:
+    """The file; Refused (hash_mismatch) if its first bytes are all and do not have the published hash."""
+    if len(head) == file.size and published is not None:
+        file.verified_sha256 = hashlib.sha256(head).hexdigest()
+        check_hash(published, file.verified_sha256, file.url)
+    return file
