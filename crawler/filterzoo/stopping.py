@@ -41,7 +41,7 @@ def listen() -> None:
 def end(stopped: Stopped) -> NoReturn:
     """Print on one line that the command was interrupted and what was kept, and exit."""
     kept = f"; {stopped.kept}" if stopped.kept else ""
-    _print_once(f"interrupted{kept}; run the same command again to go on")
+    _print_once(f"interrupted{kept}; run the same command again to continue")
     sys.exit(stopped.exit_code)
 
 
@@ -60,7 +60,7 @@ def _stop_at_once(number: int, _frame: FrameType | None) -> None:
 
 
 def _give_up(number: int) -> None:
-    _print_once("interrupted; run the same command again to go on")
+    _print_once("interrupted; run the same command again to continue")
     os._exit(128 + number)
 
 

@@ -29,4 +29,4 @@ def test_what_cannot_be_given_up_is_left_when_the_grace_is_over(number: int, cod
         [sys.executable, "-c", STUCK, str(number)], capture_output=True, text=True, timeout=20, check=False
     )
     assert (ran.returncode, ran.stdout) == (code, "")
-    assert ran.stderr == "filterzoo: interrupted; run the same command again to go on\n"
+    assert ran.stderr == "filterzoo: interrupted; run the same command again to continue\n"

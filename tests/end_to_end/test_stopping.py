@@ -119,7 +119,7 @@ def test_a_signal_stops_a_busy_crawl_with_one_line_and_leaves_nothing(zoo: Path,
         said, _ = running.communicate(timeout=30)
         assert time.monotonic() - begin < 5
         assert running.returncode == code
-        assert said == "filterzoo: interrupted; 1 new checkpoint kept in w; run the same command again to go on\n"
+        assert said == "filterzoo: interrupted; 1 new checkpoint kept in w; run the same command again to continue\n"
         assert left(running.pid) == []
     assert not (zoo / "w" / "scratch").exists()
     assert list((zoo / "tmp").iterdir()) == []

@@ -46,6 +46,6 @@ PricesOption = Annotated[
 MetricsOption = Annotated[
     Path | None, typer.Option("--metrics", metavar="FILE", help="Write Prometheus metrics to FILE, at the end.")
 ]
-VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Also tell what was there already.")]
+VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Also show what was there already.")]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Tell failures only, and counts at the end.")]
 LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How events are written to standard error.")]

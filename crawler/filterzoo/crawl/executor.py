@@ -82,7 +82,8 @@ class Executor(Protocol):
     def run(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """One outcome for each task, in order of completion; tasks are drawn lazily. StorageFailed ends the run.
 
-        A worker calls `Worker(setup).take(task)` from `filterzoo.crawl.worker.worker`. Its paths are local.
+        A worker calls `Worker(setup).take(task)` of `filterzoo.crawl.worker.worker`.
+        The paths in `setup` are this machine's.
         """
         ...
 

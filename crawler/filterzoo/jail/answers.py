@@ -55,7 +55,7 @@ class Answers:
             case Message.SIDE, str(name):
                 self._answer(lambda: self._describe_side(name))
             case Message.READ | Message.WILL_READ | Message.SIDE, _:
-                raise Refused(Reason.CRASHED, "the jail asked for something that cannot be given")
+                raise Refused(Reason.CRASHED, "the jail sent a malformed request")
             case _:
                 return False
         return True

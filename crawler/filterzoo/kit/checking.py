@@ -47,7 +47,7 @@ def check(target: str | Path, request: Request | None = None) -> Iterator[Findin
     loaded = plugin_loading.load([reference])
     subject = f"plugin {reference.name}"
     failures = [f"{failure.stage}: {failure.detail}" for failure in loaded.failures]
-    yield finding(subject, "it can be loaded, and its hooks answer", failures)
+    yield finding(subject, "it can be loaded, and its hooks can be called", failures)
     if failures:
         return
     others = plugin_loading.load(other for other in plugin_loading.references() if not _is_same(other, reference))

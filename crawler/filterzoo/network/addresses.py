@@ -57,7 +57,7 @@ class AddressPolicy:
             raise Refused(Reason.FETCH_FAILED, "only http and https addresses are fetched", shown(url))
         host = host_of(url)
         if self.hosts is not None and not self.hosts(host):
-            raise Refused(Reason.FETCH_FAILED, "the host is not among those that may be asked", shown(url))
+            raise Refused(Reason.FETCH_FAILED, "the host is not among the allowed ones", shown(url))
         if not self._may_be_private(host) and any(is_inside(address) for address in _addresses(url, host)):
             raise Refused(Reason.FETCH_FAILED, PRIVATE, shown(url))
 

@@ -27,12 +27,12 @@ def decoded(parts: Iterable[bytes], encodings: str, shown: str) -> Iterator[byte
         yield from parts
         return
     if len(named) > 1 or named[0] not in {"gzip", "x-gzip", "deflate"}:
-        detail = f"the answer is encoded as {ascii(', '.join(named))[:80]}, which was not asked for"
+        detail = f"the response is encoded as {ascii(', '.join(named))[:80]}, which was not requested"
         raise Refused(Reason.FETCH_FAILED, detail, shown)
     try:
         yield from _inflated(parts, is_gzip=named[0] != "deflate", shown=shown)
     except zlib.error as error:
-        raise Refused(Reason.FETCH_FAILED, f"the answer's encoding is broken: {error}", shown) from error
+        raise Refused(Reason.FETCH_FAILED, f"the response's encoding is damaged: {error}", shown) from error
 
 
 def _inflated(parts: Iterable[bytes], *, is_gzip: bool, shown: str) -> Iterator[bytes]:
@@ -47,7 +47,7 @@ def _inflated(parts: Iterable[bytes], *, is_gzip: bool, shown: str) -> Iterator[
             piece = decompressor.decompress(packed, PIECE)
             decoded += len(piece)
             if decoded > max(UNSUSPECTED, MAX_RATIO * received):
-                raise Refused(Reason.LIMIT, f"{received} bytes of the answer decode to more than {decoded}", shown)
+                raise Refused(Reason.LIMIT, f"{received} bytes of the response decode to more than {decoded}", shown)
             yield piece
             packed = decompressor.unconsumed_tail
     if decompressor is not None and not decompressor.eof:

@@ -242,7 +242,7 @@ class Door:
                 for part in transport.body(response):
                     body += part
                     if len(body) > limit:
-                        raise Refused(Reason.LIMIT, f"the answer is larger than {limit} bytes", shown(url))
+                        raise Refused(Reason.LIMIT, f"the response is larger than {limit} bytes", shown(url))
                 kind, following = response.headers.get("content-type", ""), response.links.get("next", {}).get("url")
                 return Document(str(response.url), kind, bytes(body), following)
 
@@ -281,7 +281,7 @@ class Door:
             body = self.get_pinned(url, limit=limit) if pinned else self.get(url, accept=accept, limit=limit).body
             return json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise Refused(Reason.FETCH_FAILED, "the answer is not JSON", shown(url)) from error
+            raise Refused(Reason.FETCH_FAILED, "the response is not JSON", shown(url)) from error
 
     def close(self) -> None:
         """Close all connections."""

@@ -63,7 +63,7 @@ class Exchange:
         self._waited += seconds
         self._bytes += length
         if self._in_head and self._bytes > MAX_HEAD:
-            raise Refused(Reason.FETCH_FAILED, f"the answer's head is longer than {MAX_HEAD} bytes", self._shown)
+            raise Refused(Reason.FETCH_FAILED, f"the response's head is longer than {MAX_HEAD} bytes", self._shown)
         if not self._in_head and self._waited >= self._patience.window:
             if self._bytes < self._patience.rate * self._waited:
                 raise httpcore.ReadTimeout(f"less than {self._patience.rate / 1000:.0f} KB a second came")
@@ -72,8 +72,8 @@ class Exchange:
     def _timeout_error(self) -> Exception:
         """The error for a slow response: transient if it never starts; permanent if it is too slow or endless."""
         if self._in_head and not self._bytes:
-            return httpcore.ReadTimeout("no answer came")
-        what = "head of the answer" if self._in_head else "answer"
+            return httpcore.ReadTimeout("no response arrived")
+        what = "head of the response" if self._in_head else "response"
         return Refused(Reason.FETCH_FAILED, f"the {what} took too long", self._shown)
 
 

@@ -55,7 +55,7 @@ class HostHealth:
             detail = f"the host asks to wait until {until}; what is left of it is for a run after that"
             raise Refused(Reason.FETCH_FAILED, detail, origin, not_before=until)
         detail = (
-            f"the host is away: {AWAY_AFTER} requests in a row failed; it is not asked before {until}, other hosts "
+            f"the host is away: {AWAY_AFTER} requests in a row failed; it gets no requests before {until}, other hosts "
             "are, and the next run takes up what is left"
         )
         raise Refused(Reason.FETCH_FAILED, detail, origin)

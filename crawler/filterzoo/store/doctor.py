@@ -216,7 +216,7 @@ def _entry_finding(row: tuple[str, ...], checked: _CheckedFragments) -> Ailment 
     except ValidationError as error:
         return Ailment(Check.ENTRY, _name(row), _first(error))
     if row[:3] != (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision):
-        return Ailment(Check.ENTRY, _name(row), "it tells of another checkpoint")
+        return Ailment(Check.ENTRY, _name(row), "it describes another checkpoint")
     problem = checked.problem(done)
     return None if problem is None else Ailment(Check.FRAGMENT, _name(row), problem)
 

@@ -29,7 +29,7 @@ def publish(
         typer.Option(
             "--from",
             metavar="FOLDER|REPO",
-            help="Take what a published data set has, in the place of a work folder; may be given again.",
+            help="Publish the rows of a published data set instead of a work folder; may be repeated.",
         ),
     ] = None,
     create_pr: PullRequestOption = False,

@@ -95,9 +95,7 @@ def _confirm(target: str, report: TakedownReport) -> None:
     """Show what would be removed and ask for confirmation; StartError without it."""
     _show(target, report, console(to_stderr=True))
     if not sys.stdin.isatty():
-        raise StartError(
-            f"{target}: nothing was changed: nobody is there to ask; --yes goes on without, --dry-run shows"
-        )
+        raise StartError(f"{target}: nothing was changed: no terminal to confirm on; --yes needs none, --dry-run shows")
     if not typer.confirm("Go on?", err=True):
         raise StartError(f"{target}: nothing was changed")
 

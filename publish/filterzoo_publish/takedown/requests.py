@@ -79,7 +79,7 @@ def _nothing(kind: TakedownKind, value: str, models: Iterable[Mapping[str, Any]]
     hint = f"near: {', '.join(ascii(name)[1:-1][:120] for name in near)}" if near else "nothing there is called alike"
     return (
         f"takedown: --{kind} {ascii(value)[:160]} matches no model, so nothing was changed; {hint}; "
-        "--in-advance refuses a model that has not come yet"
+        "--in-advance refuses a model that is not published yet"
     )
 
 

@@ -235,5 +235,5 @@ def test_ctrl_c_ends_at_once_and_keeps_what_is_done(place: Place) -> None:
     ran = ended(crawling)
     assert time.monotonic() - started < 15
     assert ran.code == 130
-    assert "kept in stopped; run the same command again to go on" in ran.err
+    assert "kept in stopped; run the same command again to continue" in ran.err
     assert len([line for line in ran.err.splitlines() if line.startswith("filterzoo:")]) == 1

@@ -205,7 +205,7 @@ class HttpFile(RandomAccessFile):
                     if slot.is_full and "content-length" not in response.headers:
                         break  # a server may send a shorter range
             if not slot.is_full:
-                raise Transient("the answer is shorter than it says")
+                raise Transient("the response is shorter than it states")
 
         self.transport.retrying(url, attempt)
 
@@ -223,7 +223,7 @@ class HttpFile(RandomAccessFile):
             raise Refused(Reason.CHANGED, "the file changed on the server while it was read", shown(self.url))
         version = ranged_version(response, start)
         if version is None or range_end(response) != end:
-            raise Transient("the server answered with another range than it was asked for")
+            raise Transient("the server sent another range than requested")
         if version.size != self.size or (etag, modified) != (self.version.etag, self.version.modified):
             raise Refused(Reason.CHANGED, "the file changed on the server while it was read", shown(self.url))
 

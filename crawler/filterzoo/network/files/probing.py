@@ -84,7 +84,7 @@ def _probed_once(
             if len(head) > READ_AHEAD:
                 return None
         if len(head) < min(READ_AHEAD, version.size):
-            raise Transient("the answer is shorter than it says")
+            raise Transient("the response is shorter than it states")
         refuse_html(response, url, bytes(head))
         file = HttpFile(
             transport,

@@ -198,7 +198,7 @@ class RemoteObjects(Objects):
             raise
         except Exception as error:
             raise StorageFailed(
-                f"the store {self._url} cannot be {what}: {_text(error)}; run the same command again to go on"
+                f"the store {self._url} cannot be {what}: {_text(error)}; run the same command again to continue"
             ) from error
 
 

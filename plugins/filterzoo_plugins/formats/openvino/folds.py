@@ -118,7 +118,7 @@ def _squeeze(_: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Te
     axes = weights.integers(inputs[1]) if len(inputs) > 1 else [i for i, side in enumerate(tensor.shape) if side == 1]
     removed = {folding.axis_from_front(axis, rank) for axis in axes}
     if any(tensor.shape[axis] != 1 for axis in removed):
-        raise Unfoldable("an axis is taken away that is longer than 1")
+        raise Unfoldable("an axis longer than 1 is removed")
     return reshaped(tensor, [side for axis, side in enumerate(tensor.shape) if axis not in removed])
 
 

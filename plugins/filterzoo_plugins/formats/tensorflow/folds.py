@@ -124,7 +124,7 @@ def _squeeze(node: Node, operands: Operands) -> Tensor:
     axes = node.integers("squeeze_dims") or tuple(axis for axis, side in enumerate(shape) if side == 1)
     removed = {folding.axis_from_front(axis, len(shape)) for axis in axes}
     if any(shape[axis] != 1 for axis in removed):
-        raise Unfoldable("an axis is taken away that is longer than 1")
+        raise Unfoldable("an axis longer than 1 is removed")
     return reshaped(operands.tensor(0), [side for axis, side in enumerate(shape) if axis not in removed])
 
 

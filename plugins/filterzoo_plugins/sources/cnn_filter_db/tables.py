@@ -54,7 +54,7 @@ def read_networks(tree: Tree, file: RandomAccessFile, filters: int) -> list[dict
     if "meta" in tree.groups:
         table = read_frame(tree, "meta", {*FACTS, *ROWS})
     elif "meta" in tree.data_sets:
-        raise Refused(Reason.UNSUPPORTED, "a table of a release before 1.0, which does not tell layers apart", "meta")
+        raise Refused(Reason.UNSUPPORTED, "a table of a release before 1.0, which does not distinguish layers", "meta")
     else:
         table = _joined(file)
     missing = [name for name in (*INDEX, "filter_ids") if name not in table]

@@ -131,7 +131,7 @@ class Hub:
         try:
             entries = json.loads(page.body)
         except (ValueError, RecursionError) as error:
-            raise Refused(Reason.FETCH_FAILED, "the answer is not JSON", shown(url)) from error
+            raise Refused(Reason.FETCH_FAILED, "the response is not JSON", shown(url)) from error
         if known is None:
             kept.keep(url, page)
         return (entries if isinstance(entries, list) else []), following

@@ -107,7 +107,7 @@ class TimmSource(Source[TimmOptions]):
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """See `Source.open`."""
         if f"/resolve/{UNPINNED}/" in artifact.url:
-            detail = "the Hub was not asked for the commit when the networks were listed; run again where it is reached"
+            detail = "the commit was not known when the networks were listed; run again with access to the Hub"
             raise Refused(Reason.FETCH_FAILED, detail, artifact.name)
         hub = Hub(self.door)
         if artifact.url.startswith(f"{hub.endpoint}/"):
