@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
-
-from ray.cluster_utils import Cluster
 
 NODE: dict[str, Any] = {
     "num_cpus": 1,
@@ -16,9 +15,12 @@ NODE: dict[str, Any] = {
 
 
 def main() -> None:
-    nodes, folder = int(sys.argv[1]), sys.argv[2]
+    nodes, os.environ["RAY_TMPDIR"] = int(sys.argv[1]), sys.argv[2]
+    # Imported with its folder set: Cluster writes into the default one, which a machine that never ran Ray lacks.
+    from ray.cluster_utils import Cluster
+
     output, sys.stdout = sys.stdout, sys.stderr
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
     for _ in range(nodes - 1):
         cluster.add_node(**NODE)
     print(cluster.address, file=output, flush=True)

@@ -72,10 +72,11 @@ class RayCluster:
 
 
 def main(nodes: int, folder: str) -> None:
+    os.environ["RAY_TMPDIR"] = folder  # Cluster writes into the default folder, which a new machine lacks
     from ray.cluster_utils import Cluster
 
     said, sys.stdout = sys.stdout, sys.stderr
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
     others = [cluster.add_node(**NODE) for _ in range(nodes - 1)]
     print(json.dumps({"address": cluster.address}), file=said, flush=True)
     for line in sys.stdin:
