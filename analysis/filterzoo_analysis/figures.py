@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ SERIES = ("#0f77b8", "#d9631e", "#139a74", "#b64f90", "#a98600", "#5b5bd6", "#c0
 """Colours of series. They can be told apart with all common kinds of colour vision, on white and on black."""
 DRIFTS = (0.01, 10.0)
 """The range of the colour scale of drifts, in nats, for all matrices."""
+_MARK = re.compile(r"( \([\d,]+( / [\d,]+)?†?\))?\*?$")
+"""What labels end with: a number of models, and a star."""
 _FEWEST_BARS = 3
 """The smallest figure has room for this many bars."""
 _OFFSET = 0.07
@@ -346,9 +349,16 @@ def pictures(figure: Any, rows: Sequence[Any], labels: Sequence[str]) -> None:
 
 
 def short(label: str, longest: int = 30) -> str:
-    """The label, shortened to `longest` characters; unprintable characters are replaced."""
+    """The label, shortened to `longest` characters; unprintable characters are replaced.
+
+    What follows the name stays: a star, which marks what is significant, or a number of models in brackets.
+    """
     text = "".join(char if char.isprintable() else "?" for char in label)
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    if len(text) <= longest:
+        return text
+    end = _MARK.search(text)
+    kept = end.group() if end and len(end.group()) < longest // 2 else ""
+    return f"{text[: longest - 1 - len(kept)]}…{kept}"
 
 
 def _plain_ticks(bar: Any, values: Sequence[float]) -> None:
@@ -364,8 +374,8 @@ def _points(axis: Any, places: Any, values: Doubles, known: Bools, **style: Any)
 
 
 def _alike(values: Sequence[float]) -> list[str]:
-    """The numbers of a column with the same number of decimals: none if all are counts, else two."""
-    decimals = 0 if all(value == int(value) for value in values) and max(values, default=0) != 1 else 2
+    """The numbers of a column with the same number of decimals: none if all are of type int (counts), else two."""
+    decimals = 0 if all(isinstance(value, int) for value in values) else 2
     return [f"{value:,.{decimals}f}" for value in values]
 
 

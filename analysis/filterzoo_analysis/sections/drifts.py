@@ -48,7 +48,8 @@ def heat_map(
     for column, values in (more or {}).items():
         table = table.append_column(column, pa.array(list(values), from_pandas=True))
     order = np.arange(len(matrix.labels)) if in_order else matrix.order
-    labels = [_label(matrix.labels[i], int(matrix.models[i])) for i in order]
+    labels = _labels(matrix.labels, matrix.models.tolist())
+    labels = [labels[i] for i in order]
     pairs = _pairs(matrix) if 1 < len(labels) <= _FEW_GROUPS else None
     height = max(2.2 + 0.42 * len(labels), 1.2 + 0.26 * len(pairs[0]) if pairs else 0.0)
     return Exhibit(
@@ -128,7 +129,7 @@ def ridge(zoo: Zoo, cells: Cells, name: str, title: str, query: str) -> Exhibit:
     edges = zoo.coefficients.edges
     centres = (edges[1:] + edges[:-1]) / 2
     models = cells.models()
-    labels = [_label(label, count) for label, count in zip(cells.labels, models, strict=True)]
+    labels = _labels(cells.labels, models)
     letter = "d" if zoo.coefficients.variant is Variant.FIXED else "c"
     names = [f"{letter}{i}  {weight:.0%}" for i, weight in enumerate(cells.weights)]
     return Exhibit(
@@ -200,9 +201,12 @@ _STATISTICS: dict[str, Callable[[Doubles], Any]] = {
 }
 
 
-def _label(name: str, models: int) -> str:
-    """The label of a group, with its number of models and a mark if they are few."""
-    return f"{figures.short(name, 24)} ({models}{'†' if models < FEWEST_MODELS else ''})"
+def _labels(names: Sequence[str], models: Sequence[int]) -> list[str]:
+    """The labels of groups, with their numbers of models, and a mark if they are few; plain if each is one model."""
+    if max(models, default=0) <= 1:
+        return [figures.short(name, 34) for name in names]
+    few = ("†" if each < FEWEST_MODELS else "" for each in models)
+    return [f"{figures.short(name, 24)} ({n}{mark})" for name, n, mark in zip(names, models, few, strict=True)]
 
 
 def _summary(matrix: DriftMatrix) -> str:
@@ -224,6 +228,8 @@ def _summary(matrix: DriftMatrix) -> str:
 
 
 def _note(matrix: DriftMatrix) -> str:
+    if max(matrix.models, default=0) <= 1:
+        return f"{counted(len(matrix.upper), 'pair')} of single models: without intervals and tests."
     tested = int(np.isfinite(matrix.p[np.triu_indices(len(matrix.labels), 1)]).sum())
     out = int(matrix.stands_out[np.triu_indices(len(matrix.labels), 1)].sum())
     return (

@@ -49,7 +49,7 @@ def axis_effects(zoo: Zoo) -> Exhibit | str:
             row = _row(zoo, axis, measure)
             rows += [] if row is None else [row]
     if not rows:
-        return f"No mixed models: no axis has two groups of {FEWEST_MODELS} models."
+        return f"No mixed models: no axis has two groups of {FEWEST_MODELS} models that state their architecture."
     q = adjusted_list(np.array([row["p"] for row in rows], dtype=float))
     rows = [row | {"q": each} for row, each in zip(rows, q, strict=True)]
     left = [row for row in rows if row["q"] <= RATE]
@@ -72,7 +72,17 @@ def axis_effects(zoo: Zoo) -> Exhibit | str:
             "Architecture families and training sets are random effects of a linear mixed model; `p` is of an F test.",
             f"*: q <= {RATE}, Benjamini-Hochberg over the rows.",
             "Where an axis coincides with architectures or data sets, no model can tell them apart: little is left.",
+            _stated(rows),
         ),
+    )
+
+
+def _stated(rows: list[dict[str, Any]]) -> str:
+    """What is adjusted for: data sets that are not stated are taken for one."""
+    models, known = max(row["models"] for row in rows), max(row["data_stated"] for row in rows)
+    return (
+        f"Networks that state no architecture are left out. Of at most {models} networks {known} state a training set; "
+        "the others count as trained on one and the same."
     )
 
 
@@ -80,7 +90,12 @@ def _row(zoo: Zoo, axis: str, measure: str) -> dict[str, Any] | None:
     values = zoo.coefficients.entropy if measure == "variance_entropy" else zoo.layers.numbers(measure)
     means = quality.model_means(zoo.layers, values, np.ones(len(zoo.layers), bool))
     groups = np.array([name or "" for name in confounding.values_of(zoo, axis)], dtype=object)
-    chosen = np.isfinite(means) & (groups != "")
+    stated = {
+        name: np.array([value is not None for value in confounding.values_of(zoo, of)], bool)
+        for name, of in _FACTORS.items()
+    }
+    # Unknown architectures are not equal ones.
+    chosen = np.isfinite(means) & (groups != "") & stated["architecture"]
     names, counts = np.unique(groups[chosen].astype(str), return_counts=True)
     chosen &= np.isin(groups.astype(str), names[counts >= FEWEST_MODELS])
     places = np.flatnonzero(chosen)
@@ -100,6 +115,7 @@ def _row(zoo: Zoo, axis: str, measure: str) -> dict[str, Any] | None:
         "axis": axis,
         "measure": measure,
         "models": len(y),
+        "data_stated": int(stated["data"][places].sum()),
         "groups": len(set(group)),
         "raw_spread": _spread(np.array([y[group == each].mean() for each in group])),
         **_fitted(y, group, factors),

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filterzoo.layers.layer import Doubles
 from filterzoo.measures.dct import dct_basis
@@ -32,7 +33,7 @@ _SHOWN = 11
 
 def scatter(zoo: Zoo) -> Exhibit | None:
     """Density of (c0, c1) for all sampled filters and for examples of each phenotype; None without a sample."""
-    sample = zoo.sample()
+    sample = _analysed(zoo)
     if not len(sample):
         return None
     named = _clouds(zoo, sample)
@@ -60,8 +61,15 @@ def scatter(zoo: Zoo) -> Exhibit | None:
 
 def of_models(zoo: Zoo) -> dict[str, str]:
     """model_id -> phenotype, for the models in `filters_sample`."""
-    sample = zoo.sample()
+    sample = _analysed(zoo)
     return {name: phenotype(*each) for name, each in _clouds(zoo, sample).items()} if len(sample) else {}
+
+
+def _analysed(zoo: Zoo) -> pa.Table:
+    """The sampled filters of the models that are analysed: copies would count twice."""
+    names = zoo.dataset.models["model_id"].filter(pa.array(zoo.analysed))
+    sample = zoo.sample()
+    return sample.filter(pc.is_in(sample["model_id"], value_set=names.combine_chunks()))
 
 
 def _clouds(zoo: Zoo, sample: pa.Table) -> dict[str, tuple[Doubles, Bools]]:

@@ -11,7 +11,7 @@ import numpy as np
 from filterzoo.errors import StartError
 from filterzoo.layers.layer import LayerMeasure
 from filterzoo.layers.shapes import check_groups
-from filterzoo.measures.compiled.kernels import largest_bits
+from filterzoo.measures.compiled.kernels import largest_bits, scratch
 from filterzoo.measures.descent import kurtosis, probe
 from filterzoo.measures.frequency import energy_of_filters, energy_of_moments, frequency_energy, is_measured
 from filterzoo.measures.orthogonality import orthogonality
@@ -78,7 +78,7 @@ def measure_weights(weights: Floats, groups: int | None = 1, kind: Kind = Kind.C
     has_spectrum = counts.is_clean and counts.peak > 0 and is_affordable(weights.shape, groups or 1)
     # The products of rows are computed once, for both measures that need them.
     shared = has_spectrum and can_compare and takes_row_products(weights.shape, groups or 1)
-    products = np.empty((out, out)) if shared else None
+    products = scratch("products", out * out).reshape(out, out) if shared else None
     direction = orthogonality(weights, groups or 1, products, counts.peak or 1.0) if can_compare else None
     if direction is None:
         products = None

@@ -105,3 +105,18 @@ def test_numbers_of_a_column_are_formatted_alike(values, cells):
 
 def test_zero_has_no_sign():
     assert [shown(-0.0002), shown(-0.0), shown(-0.0006)] == ["0.000", "0.000", "-0.001"]
+
+
+def test_a_shortened_label_keeps_its_star_and_its_number_of_models():
+    assert figures.short("orthogonality, visual category*").endswith("…*")
+    assert figures.short("a" * 40 + "*") == "a" * 28 + "…*"
+    assert figures.short("a" * 40 + " (12†)") == "a" * 23 + "… (12†)"
+    assert figures.short("a" * 40 + " (7 / 1,200)*", 34) == "a" * 20 + "… (7 / 1,200)*"
+    assert figures.short("b" * 40) == "b" * 29 + "…"
+    assert figures.short("c" * 5 + "*") == "ccccc*"
+
+
+def test_counts_have_no_decimals_and_shares_have_two():
+    assert figures._alike([1, 1]) == ["1", "1"]
+    assert figures._alike([1200, 0]) == ["1,200", "0"]
+    assert figures._alike([1.0, 0.0]) == ["1.00", "0.00"]

@@ -84,3 +84,20 @@ def test_without_groups_or_without_room_nothing_is_claimed():
     row = row_of(prepare(synthetic.dataset(few)))
     assert row["p"] is None
     assert row["spread"] is None
+
+
+def test_networks_that_state_no_architecture_are_not_taken_for_equal_ones():
+    rng = np.random.default_rng(4)
+    models = [sparse_model(f"m{n}", rng, 0.1 + 0.4 * (n % 2), task=f"t{n % 2}") for n in range(12)]
+    assert "state their architecture" in str(mixed_models.axis_effects(prepare(synthetic.dataset(models))))
+    facts = [
+        {"task": f"t{n % 2}", "architecture": FAMILIES[n // 2 % 3], "training_dataset": "s"[: n % 3]} for n in range(12)
+    ]
+    stated = [
+        sparse_model(f"s{n}", rng, 0.1, **{key: value or None for key, value in facts[n].items()}) for n in range(12)
+    ]
+    zoo = prepare(synthetic.dataset([*models, *stated]))
+    row = row_of(zoo)
+    assert (row["models"], row["data_stated"]) == (12, 8)
+    assert row["q"] > 0.05
+    assert "Of at most 12 networks 8 state a training set" in " ".join(mixed_models.axis_effects(zoo).notes)  # type: ignore[union-attr]  # an exhibit, as above

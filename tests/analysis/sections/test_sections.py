@@ -383,6 +383,31 @@ def test_phenotypes_by_the_rule(kind, points):
     assert phenotypes.phenotype(points, np.arange(500) < 260) == "point"
 
 
+def test_phenotypes_leave_out_copies(mixed):
+    zoo = read(str(mixed))
+    names = phenotypes.scatter(zoo).table["model_id"].to_pylist()  # type: ignore[union-attr]  # there is a sample
+    assert "made/copy@1" not in names
+    assert "made/copy@1" not in phenotypes.of_models(zoo)
+    assert len(names) == 36
+
+
+def test_ranks_that_agree_fully_have_no_interval_and_no_threat_model_is_not_named_none(mixed):
+    """All samples of six networks in equal order have rho 1: an interval of no width would claim certainty."""
+    exhibit = accuracy.correlation(read(str(mixed)))
+    row = rows(exhibit, accuracy="robust_accuracy", measure="clean_accuracy", layers="all")[0]
+    assert row["rho"] == pytest.approx(-1)
+    assert (row["low"], row["high"]) == (None, None)
+    assert "-1.000 (no interval)" in exhibit.summary  # type: ignore[union-attr]  # there is one
+    assert "None" not in " ".join(answer.ours or "" for answer in exhibit.answers)  # type: ignore[union-attr]  # as above
+
+
+def test_matrices_of_single_models_carry_no_numbers_of_models(mixed):
+    zoo = read(str(mixed))
+    exhibit = medical.family_drift(zoo, "unet")
+    assert not [label for label in exhibit.draw.keywords["labels"] if "†" in label]  # type: ignore[union-attr, attr-defined]  # a partial function
+    assert "28 pairs of single models: without intervals and tests." in exhibit.notes
+
+
 def test_copies_are_no_second_observation(mixed):
     from filterzoo_analysis.tables.dataset import read
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from scipy.fft import dctn
@@ -159,7 +161,7 @@ SYMMETRIC = {
 
 
 @pytest.mark.parametrize("kind", SYMMETRIC)
-@pytest.mark.parametrize("size", [1, 2, 3, 17, 64, spectral.LARGEST_IN_LOOPS])
+@pytest.mark.parametrize("size", [1, 2, 3, 17, 64, 131, 256])
 def test_eigenvalues_are_lapacks(kind, size):
     rows = SYMMETRIC[kind](np.random.default_rng(size), size)
     matrix = np.ascontiguousarray(rows @ rows.T)
@@ -167,6 +169,20 @@ def test_eigenvalues_are_lapacks(kind, size):
     found = kernels.eigenvalues_of(np.triu(matrix))
     assert np.abs(found - expected).max() <= 1e-13 * max(expected[-1], 1.0)
     assert (np.diff(found) >= 0).all()
+
+
+def test_eigenvalues_do_not_depend_on_the_layer_before_nor_on_the_thread():
+    """Buffers are kept from layer to layer: what an earlier and larger matrix left there must not matter."""
+    rows = np.random.default_rng(1).standard_normal((37, 50))
+    matrix = rows @ rows.T
+    before, kept = kernels.eigenvalues_of(matrix), matrix.copy()
+    assert kernels.eigenvalues_of(np.full((90, 90), np.nan)) is None
+    kernels.eigenvalues_of(1e200 * np.eye(200))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(kernels.eigenvalues_of, [matrix, 2 * np.eye(150)] * 20))
+    assert all((each == before).all() for each in [*found[::2], kernels.eigenvalues_of(matrix)])
+    assert all((each == 2).all() for each in found[1::2])
+    assert (matrix == kept).all()
 
 
 def test_eigenvalues_that_do_not_converge_are_left_to_lapack():

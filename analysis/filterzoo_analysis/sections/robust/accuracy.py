@@ -46,7 +46,7 @@ def correlation(zoo: Zoo) -> Exhibit | None:
             "Robust networks that are no copies, one threat model and training set at a time; in brackets: models.",
             "Measures of a model are weighted as in the paper (filters; orthogonality: output channels).",
             f"{len(rows)} correlations at once: one in twenty intervals misses zero by chance alone.",
-            "Intervals draw models again and are wider for few. Within architectures: in the table.",
+            "Intervals draw models again, wider for few; -1 and 1 have none. Within architectures: in the table.",
         ),
         answers=tuple(_correlation_answers(rows)),
     )
@@ -135,6 +135,7 @@ def extra_data(zoo: Zoo) -> Exhibit | None:
 
 
 _ACCURACIES = ("clean_accuracy", "robust_accuracy")
+_ROUNDING = 1e-9
 _DRAWN = 60
 """Largest number of correlations in the figure. The table has all."""
 
@@ -192,10 +193,14 @@ def _of_group(zoo: Zoo, group: _Group) -> Iterator[dict[str, Any]]:
                     }
 
 
-def _label(row: dict[str, Any]) -> str:
+def _group_name(row: dict[str, Any]) -> str:
     of = ", ".join(str(row[key]) for key in ("training_dataset", "threat_model", "architecture") if row[key])
+    return of or "nothing stated"
+
+
+def _label(row: dict[str, Any]) -> str:
     layers = "" if row["layers"] == "all" else ", first layer"
-    return f"{row['accuracy']} ~ {row['measure']}{layers}, {of or 'nothing stated'} ({row['models']})"
+    return f"{row['accuracy']} ~ {row['measure']}{layers}, {_group_name(row)} ({row['models']})"
 
 
 def _mean(values: list[float | None]) -> float:
@@ -235,8 +240,11 @@ def _spearman(first: Doubles, second: Doubles) -> dict[str, Any] | None:
         return None
     times = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=REPLICATES).astype(np.float64)
     drawn = rank_correlation(first, second, times)
-    low, high = widened(drawn[np.isfinite(drawn)], count).clip(-1, 1)
     rho = float(rank_correlation(first, second)[0])
+    if abs(rho) > 1 - _ROUNDING:
+        # All samples agree as the networks do: they say nothing of how sure that is.
+        return {"models": count, "rho": rho, "low": np.nan, "high": np.nan}
+    low, high = widened(drawn[np.isfinite(drawn)], count).clip(-1, 1)
     return {"models": count, "rho": rho, "low": min(rho, float(low)), "high": max(rho, float(high))}
 
 
@@ -245,6 +253,6 @@ def _correlation_answers(rows: list[dict[str, Any]]) -> list[Answer]:
     for measure, published in papers.SPEARMAN.items():
         wanted = {"accuracy": "robust_accuracy", "measure": measure, "architecture": None, "layers": "all"}
         ours = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-        summary = "; ".join(f"{row['training_dataset']} ({row['threat_model']}) {shown(row['rho'])}" for row in ours)
+        summary = "; ".join(f"{_group_name(row)} {shown(row['rho'])}" for row in ours)
         found.append(Answer(published, summary or None))
     return found

@@ -12,6 +12,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from filterzoo.measures.compiled.loop_arguments import VECTOR
+
 Doubles = npt.NDArray[np.float64]
 
 _carray: Any = numba.carray  # type: ignore[attr-defined]  # Numba does not say that it is public; its manual does
@@ -24,63 +26,104 @@ _NOTHING: Final = 1e-28
 _SWEEPS: Final = 30
 """Most iterations per row; two are usual."""
 _TINY: Final = 1e-280
+_TILE: Final = 16
 
 
 @numba.njit(error_model="numpy")
-def _reflection(row: Doubles, vector: Doubles) -> tuple[float, float]:
-    """Householder vector (first element 1) that maps a row to a multiple of (1, 0, ...): (factor, that multiple)."""
-    rest = 0.0
-    for k in range(1, len(row)):
-        rest += row[k] * row[k]
-    if rest == 0.0:
-        vector[:] = 0.0
-        return 0.0, row[0]
-    length = np.sqrt(row[0] * row[0] + rest)
-    image = -length if row[0] >= 0 else length
-    scale = 1 / (row[0] - image)
-    for k in range(len(row)):
+def _reflection(row: Doubles, end: int, vector: Doubles) -> tuple[float, float]:
+    """Householder vector (element `end` is 1) that maps row[: end + 1] to a multiple of (..., 0, 1).
+
+    Result: its factor, and that multiple.
+    """
+    pivot, others = row[end], 0.0
+    for k in range(end):
+        others += row[k] * row[k]
+    if others == 0.0:
+        vector[: end + 1] = 0.0
+        return 0.0, pivot
+    length = np.sqrt(pivot * pivot + others)
+    image = -length if pivot >= 0 else length
+    scale = 1 / (pivot - image)
+    for k in range(end):
         vector[k] = row[k] * scale
-    vector[0] = 1.0
-    return (image - row[0]) / image, image
+    vector[end] = 1.0
+    return (image - pivot) / image, image
+
+
+@numba.njit(error_model="numpy")
+def _four_rows(  # noqa: PLR0917  # positional, as Numba inlines it
+    matrix: Doubles, first: int, width: int, left: Doubles, right: Doubles, v: Doubles, y: Doubles
+) -> None:
+    """Apply the last reflection to rows `first` to `first` + 3, and add their share of matrix times v to y.
+
+    Four rows at a time, because y, left and right are then read from memory once for all of them.
+    """
+    r0, r1, r2, r3 = matrix[first], matrix[first + 1], matrix[first + 2], matrix[first + 3]
+    a0, a1, a2, a3 = left[first], left[first + 1], left[first + 2], left[first + 3]
+    b0, b1, b2, b3 = right[first], right[first + 1], right[first + 2], right[first + 3]
+    v0, v1, v2, v3 = v[first], v[first + 1], v[first + 2], v[first + 3]
+    for k in range(width):
+        a, b = left[k], right[k]
+        c0 = r0[k] - (a0 * b + b0 * a)
+        c1 = r1[k] - (a1 * b + b1 * a)
+        c2 = r2[k] - (a2 * b + b2 * a)
+        c3 = r3[k] - (a3 * b + b3 * a)
+        r0[k], r1[k], r2[k], r3[k] = c0, c1, c2, c3
+        y[k] += (c0 * v0 + c1 * v1) + (c2 * v2 + c3 * v3)
+
+
+@numba.njit(error_model="numpy")
+def _rows(  # noqa: PLR0917  # as above
+    matrix: Doubles, count: int, left: Doubles, right: Doubles, v: Doubles, y: Doubles
+) -> None:
+    """Apply the last reflection to the leading (count, count) block, and multiply it by v: the result is y.
+
+    Rows are used up to a whole vector of the CPU: beyond `count`, left and right are zero and y is not used.
+    """
+    width = (count + VECTOR - 1) // VECTOR * VECTOR
+    for k in range(count, width):
+        left[k] = right[k] = 0.0
+    for k in range(width):
+        y[k] = 0.0
+    whole = count // 4 * 4
+    for first in range(0, whole, 4):
+        _four_rows(matrix, first, width, left, right, v, y)
+    for i in range(whole, count):
+        row = matrix[i]
+        for k in range(width):
+            changed = row[k] - (left[i] * right[k] + right[i] * left[k])
+            row[k] = changed
+            y[k] += changed * v[i]
 
 
 @numba.njit(error_model="numpy")
 def _tridiagonal(matrix: Doubles, diagonal: Doubles, squares: Doubles, scratch: Doubles) -> None:
     """Reduce symmetric (n, n), in place, to (n,) diagonal and (n - 1,) squares of the off-diagonal elements.
 
-    By Householder reflections, as in Golub & Van Loan, Matrix Computations, 8.3.1. Each pass over the rest of the
-    matrix applies the last reflection and multiplies by the next vector at once.
+    By Householder reflections, as in Golub & Van Loan, Matrix Computations, 8.3.1, from the last row up, so that all
+    rows begin where the memory is aligned. Each pass over the rest of the matrix applies the last reflection and
+    multiplies by the next vector at once. matrix: (n, stride), stride a multiple of VECTOR.
     """
-    size = len(diagonal)
-    left, right, vector, product = scratch[0], scratch[1], scratch[2], scratch[3]
+    left, right, v, y = scratch[0], scratch[1], scratch[2], scratch[3]
     left[:] = 0.0
     right[:] = 0.0
-    for step in range(size - 1):
-        row = matrix[step, step:]
-        for k in range(len(row)):
-            row[k] -= left[0] * right[k] + right[0] * left[k]
-        diagonal[step] = row[0]
-        rest = len(row) - 1
-        v, y = vector[:rest], product[:rest]
-        factor, image = _reflection(row[1:], v)
-        squares[step] = image * image
-        y[:] = 0.0
-        a, b = left[1 : rest + 1], right[1 : rest + 1]
-        for i in range(rest):
-            below = matrix[step + 1 + i, step + 1 :]
-            a_i, b_i, v_i = a[i], b[i], v[i]
-            for k in range(rest):
-                changed = below[k] - (a_i * b[k] + b_i * a[k])
-                below[k] = changed
-                y[k] += changed * v_i
+    for last in range(len(diagonal) - 1, 0, -1):
+        row = matrix[last]
+        a, b = left[last], right[last]
+        for k in range(last + 1):
+            row[k] -= a * right[k] + b * left[k]
+        diagonal[last] = row[last]
+        factor, image = _reflection(row, last - 1, v)
+        squares[last - 1] = image * image
+        _rows(matrix, last, left, right, v, y)
         along = 0.0
-        for k in range(rest):
+        for k in range(last):
             along += y[k] * v[k]
         along *= 0.5 * factor * factor
-        for k in range(rest):
+        for k in range(last):
             left[k] = v[k]
             right[k] = factor * y[k] - along * v[k]
-    diagonal[size - 1] = matrix[size - 1, size - 1] - 2 * left[0] * right[0]
+    diagonal[0] = matrix[0, 0] - 2 * left[0] * right[0]
 
 
 @numba.njit(error_model="numpy")
@@ -149,15 +192,31 @@ def _diagonalise(diagonal: Doubles, squares: Doubles) -> bool:
     return True
 
 
-def eigenvalues_of(matrix_at: Any, size: int, diagonal_at: Any, scratch_at: Any, result: Any) -> None:
-    """Eigenvalues, in any order, of symmetric (size, size); its upper triangle is read and destroyed.
-
-    scratch: (5, size). result[0]: 1 if they converged. The largest element must be far from the limits of float64.
-    """
-    matrix, diagonal = _carray(matrix_at, (size, size)), _carray(diagonal_at, size)
-    scratch = _carray(scratch_at, (5, size))
+@numba.njit(error_model="numpy")
+def _copy(source: Doubles, target: Doubles) -> None:
+    """Copy the upper triangle of (n, n), also as the lower one: by tiles, whose columns stay in the cache."""
+    size = len(source)
+    for top in range(0, size, _TILE):
+        for left in range(0, top + 1, _TILE):
+            for i in range(top, min(top + _TILE, size)):
+                for k in range(left, min(left + _TILE, i)):
+                    target[i, k] = source[k, i]
     for i in range(size):
-        for k in range(i):
-            matrix[i, k] = matrix[k, i]
-    _tridiagonal(matrix, diagonal, scratch[4], scratch)
+        for k in range(i, size):
+            target[i, k] = source[i, k]
+
+
+def eigenvalues_of(  # noqa: PLR0917  # pointers and sizes, as of all loops
+    source_at: Any, size: int, stride: int, work_at: Any, diagonal_at: Any, result: Any
+) -> None:
+    """Eigenvalues, in any order, of symmetric (size, size), whose upper triangle is read.
+
+    work: (size + 5, stride) without a NaN or Inf, for a copy and for vectors; stride: size, rounded up to a multiple of
+    VECTOR. result[0]: 1 if they converged. The largest element must be far from the limits of float64.
+    """
+    source, diagonal = _carray(source_at, (size, size)), _carray(diagonal_at, size)
+    work = _carray(work_at, (size + 5, stride))
+    _copy(source, work)
+    scratch = work[size:]
+    _tridiagonal(work[:size], diagonal, scratch[4], scratch)
     result[0] = int(_diagonalise(diagonal, scratch[4]))

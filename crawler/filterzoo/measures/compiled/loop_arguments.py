@@ -7,6 +7,8 @@ from filterzoo.measures.dct import DCT_BINS
 BLOCK: Final = 256
 """Filters or numbers processed at a time."""
 LANES: Final = 32
+VECTOR: Final = 8
+"""float64 numbers in the widest vector of a CPU, and in a line of its caches."""
 SIZE: Final = 9
 PAIRS: Final = 45
 """Numbers of a 3x3 filter, and pairs of numbers."""
@@ -21,7 +23,7 @@ LOOPS: Final = {
     "cosines_of_small_groups": "*f i i i *d *d",
     "weighted_sum": "*f *d i *d i *d *d",
     "nearest_fit": "*d i *d *i",
-    "eigenvalues_of": "*d i *d *d *i",
+    "eigenvalues_of": "*d i i *d *d *i",
 }
 """Each loop and its arguments: i and d are an int64 and a float64; * marks a pointer to float32 (f), float64 (d), int64
 (i), int32 (h) or uint32 (u)."""
