@@ -100,13 +100,12 @@ class CrawlRun:
 def summarise(journal: Journal) -> Summary:
     """Count the entries of the journal."""
     summary = Summary()
-    for source, found in journal.done_counts():
-        counts = summary.sources.setdefault(source, SourceCounts())
+    for done in journal.done():
+        counts = summary.sources.setdefault(done.checkpoint.source, SourceCounts())
         counts.done += 1
-        counts.filters += sum(found.filters_by_kernel.values())
-        summary.layers += found.n_layers
-        for kernel, number in found.filters_by_kernel.items():
-            summary.filters[kernel] += number
+        counts.filters += sum(done.filters_by_kernel.values())
+        summary.layers += done.n_layers
+        summary.filters.update(done.filters_by_kernel)
     for source, is_whole, reason, number in journal.refusals():
         counts = summary.sources.setdefault(source, SourceCounts())
         if is_whole or not reason.is_skip:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import cache
 from typing import Any
 
@@ -35,29 +35,6 @@ def _records() -> TypeAdapter[Done]:
 def _entries() -> TypeAdapter[LedgerEntry]:
     """Created on first use, like `_records`."""
     return TypeAdapter(LedgerEntry)
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The counts in a document of `done`."""
-
-    n_layers: int
-    filters_by_kernel: dict[str, int]
-
-
-@cache
-def _counts() -> TypeAdapter[Counts]:
-    """Created on first use, like `_records`."""
-    return TypeAdapter(Counts)
-
-
-def counts_of(document: str) -> Counts:
-    """The counts in a document of `done`, in a quarter of the time of `done_of`, whose errors it raises."""
-    try:
-        return _counts().validate_json(document)
-    except ValidationError:
-        done = done_of(document)
-        return Counts(done.n_layers, done.filters_by_kernel)
 
 
 def done_of(document: str) -> Done:

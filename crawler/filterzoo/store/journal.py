@@ -16,9 +16,7 @@ from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Checkpoint
 from filterzoo.store.documents import (
     UNREADABLE,
-    Counts,
     UnknownFields,
-    counts_of,
     done_document,
     done_of,
     entry_document,
@@ -313,12 +311,6 @@ class Journal:
             with self._record_errors():
                 done = done_of(document)
             yield done
-
-    def done_counts(self) -> Iterator[tuple[str, Counts]]:
-        """Source and counts of every finished checkpoint; nothing else of its record is read."""
-        with self._record_errors():
-            for source, document in self._rows("SELECT source, document FROM done"):
-                yield source, counts_of(document)
 
     def ledger(self, most: int | None = None) -> Iterator[LedgerEntry]:
         """Every entry of the ledger, or the first ones, by source, id and revision; whole plugins first."""

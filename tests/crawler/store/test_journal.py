@@ -19,7 +19,6 @@ from filterzoo.errors import Reason, StartError
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Artifact
 from filterzoo.reporting.summary import summarise
-from filterzoo.store.documents import Counts
 from filterzoo.store.journal import Journal
 from filterzoo.store.workfolder import WorkFolder
 
@@ -178,17 +177,6 @@ def test_what_is_tried_again_is_counted_with_its_time(journal):
     journal.record_done(done(checkpoint("5")), "s")
     again = summarise(journal).document()["tried_again"]
     assert again == {"total": 3, "sources": {"other": 1, "zoo": 2}, "not_before": {late: 1}}
-
-
-@pytest.mark.parametrize("text", ["a", "\ud800"])
-def test_the_counts_are_those_of_the_records(text, journal):
-    made = done(checkpoint(licence=text), n_layers=7, filters_by_kernel={"3x3": 5, "1x1": 1 << 40})
-    journal.record_done(made, "s")
-    assert list(journal.done_counts()) == [("zoo", Counts(7, made.filters_by_kernel))]
-    for damaged in ("{", '{"n_layers": 1, "filters_by_kernel": {"3x3": "many"}}', "[]"):
-        journal._database.execute("UPDATE done SET document = ?", (damaged,))
-        with pytest.raises(StartError, match="a record cannot be read"):
-            summarise(journal)
 
 
 def test_a_source_that_is_down_keeps_when_it_last_was_listed(journal):
