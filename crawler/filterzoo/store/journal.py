@@ -380,11 +380,6 @@ def _whole_plugins_first(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return source, is_checkpoint
 
 
-def salvaged(path: Path) -> Path:
-    """The path of a new journal until it replaces the damaged one at `path`."""
-    return path.with_name(f"{path.name}.salvaged")
-
-
 def _time(stored: object) -> str | None:
     """A time as `record_sources` wrote it; None for anything else."""
     try:

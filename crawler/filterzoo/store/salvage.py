@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filterzoo.durable import sync_folder
 from filterzoo.errors import StorageFailed
-from filterzoo.store.journal import Journal, salvaged
+from filterzoo.store.journal import Journal
 from filterzoo.store.journal_tables import COLUMNS, checksum, has_sums
 
 _TABLES = {
@@ -20,6 +20,11 @@ _TABLES = {
     "sources": ("source IS NOT NULL", "source"),
 }
 """Table of the journal -> condition of the wanted rows, order of its rows."""
+
+
+def salvaged(path: Path) -> Path:
+    """The path of a new journal until it replaces the damaged one at `path`."""
+    return path.with_name(f"{path.name}.salvaged")
 
 
 def salvage(path: Path) -> None:

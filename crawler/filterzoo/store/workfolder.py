@@ -20,7 +20,8 @@ from typing import IO, TYPE_CHECKING, Self
 from filterzoo.durable import make_folder, sync, sync_folder
 from filterzoo.errors import StartError, WorkFolderBusy, system_says
 from filterzoo.network.files.cache import default_folder
-from filterzoo.store.journal import Journal, salvaged
+from filterzoo.store.journal import Journal
+from filterzoo.store.salvage import salvaged
 
 if TYPE_CHECKING:
     from filterzoo.store.fragments import FragmentStore
