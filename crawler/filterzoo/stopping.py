@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ def listen() -> None:
     """From now on the signals raise Stopped. Call it first, in the main thread of a command."""
     for number in _SIGNALS:
         signal.signal(number, _stop)
+    atexit.register(_ignore)  # the first one registered is the last to run
 
 
 def end(stopped: Stopped) -> NoReturn:
@@ -53,6 +55,15 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     timer.daemon = True
     timer.start()
     raise Stopped(number)
+
+
+def _ignore() -> None:
+    """Ignore the signals while the interpreter ends.
+
+    It removes handlers before, so a late second Ctrl-C would kill the process, with another exit code.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stop_at_once(number: int, _frame: FrameType | None) -> None:

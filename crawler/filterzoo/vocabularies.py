@@ -21,7 +21,7 @@ class NetworkTask(Word):
     KEYPOINTS = "keypoint-detection", "finds given points, of a body or a face"
     DEPTH = "depth-estimation", "estimates how far each pixel is"
     GENERATOR = "gan-generator", "makes images"
-    DISCRIMINATOR = "gan-discriminator", "tells made images from real ones"
+    DISCRIMINATOR = "gan-discriminator", "distinguishes generated images from real ones"
     STYLE = "style-transfer", "paints an image in the manner of another"
     SUPER_RESOLUTION = "super-resolution", "makes an image larger and sharper"
     RESTORATION = "image-restoration", "removes noise, blur or other damage"

@@ -30,3 +30,24 @@ def test_what_cannot_be_given_up_is_left_when_the_grace_is_over(number: int, cod
     )
     assert (ran.returncode, ran.stdout) == (code, "")
     assert ran.stderr == "filterzoo: interrupted; run the same command again to continue\n"
+
+
+LATE = """
+import os, signal, sys
+from filterzoo import stopping
+stopping.listen()
+class Late:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=int(sys.argv[1])):
+        kill(process, number)
+late = Late()
+stopping.end(stopping.Stopped(signal.SIGINT))
+"""
+"""The interpreter removes its objects after the handlers of signals."""
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_a_signal_while_the_interpreter_ends_changes_no_exit_code(number: int) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", LATE, str(number)], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (130, "")

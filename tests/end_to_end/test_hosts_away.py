@@ -76,7 +76,7 @@ def test_status_says_until_when_a_host_asks_to_wait(hosts, tmp_path):
     until = max(again["not_before"])
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", until)
     text = filterzoo("status", cwd=tmp_path).out
-    assert f"3 of them in vain before {until}" in text
+    assert f"3 of them not before {until}" in text
     assert text.count("; not before 20") == 3
 
 

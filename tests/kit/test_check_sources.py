@@ -195,7 +195,7 @@ for _ in range(2):
         write(tmp_path, body)
         findings = list(check(tmp_path / "zoo.py", request))
     (told,) = [found for found in findings if found.verdict is Verdict.OPEN]
-    assert told.rule == "every zoo that it asks answers"
+    assert told.rule == "every zoo that it requests responds"
     assert told.detail == "no address is known for zoo.invalid, hub.invalid"
 
 

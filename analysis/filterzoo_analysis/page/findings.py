@@ -35,7 +35,7 @@ def _drift(exhibits: Mapping[str, Exhibit]) -> str:
         if pairs:
             return _drift_sentence(spelled, pairs)
     return (
-        "How much networks of different tasks differ cannot be told: no two groups have "
+        "How much networks of different tasks differ cannot be determined: no two groups have "
         f"{FEWEST_MODELS} networks or more each."
     )
 
@@ -74,7 +74,7 @@ def _by_depth(zoo: Zoo) -> str:
     models = int(np.isfinite(difference).sum())
     if not np.isfinite(low):
         return (
-            f"Whether variance entropy changes with depth cannot be told: {counted(models, 'network')} "
+            f"Whether variance entropy changes with depth cannot be determined: {counted(models, 'network')} "
             f"{'has' if models == 1 else 'have'} it in the first and in the last third, and {FEWEST_MODELS} are needed."
         )
     over = f"{shown(mean)} (95 % interval {shown(low)} to {shown(high)}, over {counted(models, 'network')})"

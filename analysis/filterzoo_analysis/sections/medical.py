@@ -90,29 +90,7 @@ def family_drift(zoo: Zoo, name: str) -> Exhibit:
 
 def against_natural(zoo: Zoo) -> Exhibit | None:
     """Drift between medical and natural models of the same family, with intervals; None if no family has both."""
-    medical, found = is_medical(zoo), _families(zoo)
-    natural = np.array([name == "natural" for name in zoo.dataset.models["visual_category"].to_pylist()])
-    rows: list[dict[str, Any]] = []
-    for name in families(zoo):
-        here = np.array([each == name for each in found])
-        kinds = [
-            "medical" if m else "natural" if n else None for m, n in zip(medical & here, natural & here, strict=True)
-        ]
-        cells = cells_of(zoo.layers, zoo.coefficients, by_model(zoo.layers, "medical", kinds))
-        if len(cells.labels) == 2:
-            matrix = drift_matrix(cells)
-            values = {
-                "drift": matrix.drift,
-                "low": matrix.low,
-                "high": matrix.high,
-                "expected": matrix.expected,
-                "corrected": np.maximum(matrix.drift - matrix.expected, 0.0),
-                "null_mean": matrix.null,
-                "p": matrix.p,
-            }
-            counts = {"medical": int(matrix.models[0]), "natural": int(matrix.models[1])}
-            counts |= {"medical_filters": int(matrix.filters[0]), "natural_filters": int(matrix.filters[1])}
-            rows.append({"family": name, **counts} | {key: float(value[0, 1]) for key, value in values.items()})
+    rows = _drifts_in_families(zoo)
     if not rows:
         return None
     rows = with_null_share(rows)
@@ -143,6 +121,34 @@ def against_natural(zoo: Zoo) -> Exhibit | None:
             f"Variant {zoo.coefficients.variant}.",
         ),
     )
+
+
+def _drifts_in_families(zoo: Zoo) -> list[dict[str, Any]]:
+    """A row for each family with medical and natural models."""
+    medical, found = is_medical(zoo), _families(zoo)
+    natural = np.array([name == "natural" for name in zoo.dataset.models["visual_category"].to_pylist()])
+    rows: list[dict[str, Any]] = []
+    for name in families(zoo):
+        here = np.array([each == name for each in found])
+        kinds = [
+            "medical" if m else "natural" if n else None for m, n in zip(medical & here, natural & here, strict=True)
+        ]
+        cells = cells_of(zoo.layers, zoo.coefficients, by_model(zoo.layers, "medical", kinds))
+        if len(cells.labels) == 2:
+            matrix = drift_matrix(cells)
+            values = {
+                "drift": matrix.drift,
+                "low": matrix.low,
+                "high": matrix.high,
+                "expected": matrix.expected,
+                "corrected": np.maximum(matrix.drift - matrix.expected, 0.0),
+                "null_mean": matrix.null,
+                "p": matrix.p,
+            }
+            counts = {"medical": int(matrix.models[0]), "natural": int(matrix.models[1])}
+            counts |= {"medical_filters": int(matrix.filters[0]), "natural_filters": int(matrix.filters[1])}
+            rows.append({"family": name, **counts} | {key: float(value[0, 1]) for key, value in values.items()})
+    return rows
 
 
 def outliers(zoo: Zoo) -> Exhibit:

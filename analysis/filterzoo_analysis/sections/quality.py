@@ -118,12 +118,37 @@ def degenerated(zoo: Zoo) -> Exhibit:
     """Share of degenerated layers (docs/measures.md, 3), by kind of convolution and depth."""
     layers = zoo.layers
     state = is_degenerated(layers)
+    rows, series = _by_kind_and_depth(layers, state)
+    known = np.isfinite(state)
+    share = state[known].mean() if known.any() else np.nan
+    summary = f"{int(np.nansum(state)):,} of {int(known.sum()):,} layers ({shown(100 * share, 1)} %) are degenerated; "
+    return Exhibit(
+        name="degenerated",
+        title="Degenerated layers by kind and depth",
+        summary=summary
+        + "; ".join(_summary(kind, [row for row in rows if row["kind"] == kind]) for kind in series)
+        + ".",
+        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
+        query=query_of(zoo, "quality.degenerated"),
+        draw=partial(
+            figures.lines,
+            ticks=DECILES,
+            series=series,
+            label="mean share of a model's layers",
+            along="relative depth",
+        ),
+        size=(WIDE, 4),
+        notes=(f"{_DEGENERATED} {HOLLOW}",),
+    )
+
+
+def _by_kind_and_depth(layers: Layers, state: Doubles) -> tuple[list[dict[str, Any]], dict[str, Doubles]]:
+    """Rows by kind and decile of depth; (mean, low, high) of the share by decile, for each kind."""
     kinds = np.array(layers.table["kind"].to_pylist(), dtype=object)
     decile = depth_decile(layers.numbers("conv_depth_norm"))
-    names = sorted(set(kinds))
     rows: list[dict[str, Any]] = []
-    series = {}
-    for kind in names:
+    series: dict[str, Doubles] = {}
+    for kind in sorted(set(kinds)):
         means = [model_means(layers, state, (kinds == kind) & (decile == i)) for i in range(10)]
         found = [mean_interval(values) for values in means]
         for number, (mean, low, high) in enumerate(found):
@@ -139,27 +164,7 @@ def degenerated(zoo: Zoo) -> Exhibit:
                 | {"mean_share": mean, "low": low, "high": high}
             )
         series[kind] = np.array(found).T
-    known = np.isfinite(state)
-    share = state[known].mean() if known.any() else np.nan
-    summary = f"{int(np.nansum(state)):,} of {int(known.sum()):,} layers ({shown(100 * share, 1)} %) are degenerated; "
-    return Exhibit(
-        name="degenerated",
-        title="Degenerated layers by kind and depth",
-        summary=summary
-        + "; ".join(_summary(kind, [row for row in rows if row["kind"] == kind]) for kind in names)
-        + ".",
-        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
-        query=query_of(zoo, "quality.degenerated"),
-        draw=partial(
-            figures.lines,
-            ticks=DECILES,
-            series=series,
-            label="mean share of a model's layers",
-            along="relative depth",
-        ),
-        size=(WIDE, 4),
-        notes=(f"{_DEGENERATED} {HOLLOW}",),
-    )
+    return rows, series
 
 
 def is_degenerated(layers: Layers) -> Doubles:

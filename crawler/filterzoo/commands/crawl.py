@@ -46,8 +46,9 @@ from filterzoo.store.workfolder import WorkFolder
 if TYPE_CHECKING:
     from filterzoo.crawl.executor import Running
     from filterzoo.crawl.log import CrawlLog
-    from filterzoo.crawl.pipeline import Event
-    from filterzoo.crawl.run_limits import Left
+    from filterzoo.crawl.pipeline import Event, Order
+    from filterzoo.crawl.run_limits import Left, RunLimits
+    from filterzoo.plugins import Plugins
     from filterzoo.reporting.summary import CrawlRun, Summary
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -103,9 +104,7 @@ def crawl(
         from filterzoo.crawl.executor import ExecutorOptions  # noqa: PLC0415  # see above
         from filterzoo.crawl.log import CrawlLog  # noqa: PLC0415
         from filterzoo.crawl.pipeline import Order  # noqa: PLC0415
-        from filterzoo.crawl.pipeline import crawl as run_crawl  # noqa: PLC0415
         from filterzoo.crawl.run_limits import RunLimits  # noqa: PLC0415
-        from filterzoo.stopping import Stopped  # noqa: PLC0415
         from filterzoo.store.objects.base import check_url  # noqa: PLC0415
 
         if store is not None:
@@ -130,18 +129,27 @@ def crawl(
             show_plan(order, plugins, rate, prices, asks_sizes=sizes, as_json=as_json)
             return
         limits = RunLimits(_bytes_of(max_bytes), max_hours)
-        with CrawlLog(level, log_format) as log, _watched(log, metrics_file) as (on_event, on_running):
-            order = replace(order, options=replace(order.options, on_running=on_running))
-            try:
-                summary = run_crawl(order, plugins, on_event, limits, log.listing)
-            except Stopped as stopped:
-                stopped.kept = f"{counted(log.new, 'new checkpoint')} kept in {printable(str(workdir))}"
-                raise
+        log = CrawlLog(level, log_format)
+        summary = _run(order, plugins, limits, metrics_file, log)
     _report(summary, log.run(), metrics_file)
     with unless_closed():
         _show(summary, log, limits.left, workdir, as_json=as_json)
     if log.failed:
         raise typer.Exit(1)
+
+
+def _run(order: Order, plugins: Plugins, limits: RunLimits, metrics_file: Path | None, log: CrawlLog) -> Summary:
+    """The state of the work folder after the crawl; what the crawl does is shown by `log`."""
+    from filterzoo.crawl.pipeline import crawl  # noqa: PLC0415  # as above
+    from filterzoo.stopping import Stopped  # noqa: PLC0415  # as above
+
+    with log, _watched(log, metrics_file) as (on_event, on_running):
+        order = replace(order, options=replace(order.options, on_running=on_running))
+        try:
+            return crawl(order, plugins, on_event, limits, log.listing)
+        except Stopped as stopped:
+            stopped.kept = f"{counted(log.new, 'new checkpoint')} kept in {printable(str(order.work.path))}"
+            raise
 
 
 @contextlib.contextmanager

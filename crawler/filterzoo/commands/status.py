@@ -64,7 +64,7 @@ def _next_retries(summary: Summary) -> str:
     text = f"tried again when the same `filterzoo crawl` runs next: {summary.again.total():,} ({sources})"
     if summary.not_before:
         last = max(summary.not_before)
-        text += f"; {summary.not_before.total():,} of them in vain before {last}, when their hosts let us ask again"
+        text += f"; {summary.not_before.total():,} of them not before {last}, when their hosts accept requests again"
     return text
 
 

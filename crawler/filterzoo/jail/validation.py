@@ -66,7 +66,7 @@ def _check_facts(index: Index, size: int) -> None:
             raise Refused(Reason.MALFORMED, "an impossible account of a convolution that is left out")
     for container in index.containers:
         if min(container.offset, container.length) < 0 or container.offset + container.length > size:
-            raise Refused(Reason.MALFORMED, "an archive member that lies outside the file")
+            raise Refused(Reason.MALFORMED, "an archive member that is outside the file")
 
 
 def _check_stored(tensor: Tensor, size: int) -> None:
@@ -165,7 +165,7 @@ def _check_bytes(tensor: Tensor, size: int, *, most: int = MAX_NUMBERS) -> None:
     _require(is_known, tensor, "a record that is coded as a chunk and is none")
     begin, length = (record.offset, record.length) if record.codec is Codec.RAW else (0, record.size)
     inside = begin <= tensor.span.offset and tensor.span.offset + tensor.span.length <= begin + length
-    _require(inside, tensor, "the span lies outside its record")
+    _require(inside, tensor, "the span is outside its record")
 
 
 def _covered(tensor: Tensor, most: int) -> int:

@@ -25,6 +25,10 @@ class ForeignHead:
 
 def foreign_heads() -> list[ForeignHead]:
     """Heads of pages, texts, pictures, archives, random bytes, and of the built-in formats."""
+    return [*_texts_and_noise(), *_archives(), *_models()]
+
+
+def _texts_and_noise() -> list[ForeignHead]:
     noise = random.Random(0)
     return [
         ForeignHead("an empty file", b"", is_page=True),
@@ -36,7 +40,7 @@ def foreign_heads() -> list[ForeignHead]:
             "an HTML page", b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>\n", is_page=True
         ),
         ForeignHead("an HTML page after blanks", b"\n\n  <html><body>Not found</body></html>", is_page=True),
-        ForeignHead("a JSON answer", b'{"error": "Repository not found"}', is_page=True),
+        ForeignHead("a JSON response", b'{"error": "Repository not found"}', is_page=True),
         ForeignHead("a text", b"# Model card\n\nThis network was trained on ImageNet.\n", is_page=True),
         ForeignHead(
             "a git-LFS pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64, is_page=True
@@ -44,11 +48,23 @@ def foreign_heads() -> list[ForeignHead]:
         ForeignHead("a PNG picture", b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + bytes(17)),
         ForeignHead("a PDF file", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"),
         ForeignHead("a program", b"\x7fELF\x02\x01\x01" + bytes(57)),
+    ]
+
+
+def _archives() -> list[ForeignHead]:
+    """Archives, and the models that are zips."""
+    return [
         ForeignHead("gzip data", b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + zlib.compress(b"text"), frozenset({"tar"})),
         ForeignHead("a zip of texts", _zip("README.txt"), frozenset({"zip"})),
         ForeignHead("a torch zip", _zip("archive/data.pkl"), frozenset({"torch", "zip"})),
         ForeignHead("a Keras archive", _zip("metadata.json"), frozenset({"keras", "zip"})),
         ForeignHead("an npz file", _zip("w.npy", b"\x93NUMPY\1\0"), frozenset({"npz", "zip"})),
+    ]
+
+
+def _models() -> list[ForeignHead]:
+    """The other built-in formats."""
+    return [
         ForeignHead(
             "a legacy torch file", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", frozenset({"torch"})
         ),

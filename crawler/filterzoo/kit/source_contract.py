@@ -66,7 +66,7 @@ def source_findings(setting: Setting) -> Iterator[Finding]:
         yield unchecked(subject, ENDS, f"the zoo cannot be listed from here: {why or first.error}")
         return
     if first.unknown_hosts:
-        yield unchecked(subject, "every zoo that it asks answers", no_address(first.unknown_hosts))
+        yield unchecked(subject, "every zoo that it requests responds", no_address(first.unknown_hosts))
     if first.is_cut:
         cut = f"it listed {len(first.items)} in {PATIENCE:.0f} s, the rest was not looked at; try a smaller --limit"
         yield unchecked(subject, ENDS, cut)

@@ -55,8 +55,8 @@ class HostHealth:
             detail = f"the host asks to wait until {until}; what is left of it is for a run after that"
             raise Refused(Reason.FETCH_FAILED, detail, origin, not_before=until)
         detail = (
-            f"the host is away: {AWAY_AFTER} requests in a row failed; it gets no requests before {until}, other hosts "
-            "are, and the next run takes up what is left"
+            f"the host is unavailable: {AWAY_AFTER} requests in a row failed; it gets no requests before {until}; "
+            "other hosts do, and the next run continues with the rest"
         )
         raise Refused(Reason.FETCH_FAILED, detail, origin)
 

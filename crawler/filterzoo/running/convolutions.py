@@ -144,7 +144,7 @@ def _difference(x: np.ndarray, found: np.ndarray, weights: Floats, node: Any) ->
     gaps = np.sqrt(((own - theirs) ** 2).sum(axis=axes))
     bounds = np.maximum(sizes, _SMALL * sizes.max())
     if not np.isfinite(gaps).all() or not bounds.all():
-        raise Refused(Reason.UNSUPPORTED, "a convolution gives no finite numbers that differ; it tells nothing")
+        raise Refused(Reason.UNSUPPORTED, "a convolution gives no finite numbers that differ; it proves nothing")
     return float((gaps / bounds).max())
 
 

@@ -108,6 +108,13 @@ def commit_of(address: str) -> str:
 
 def zoos() -> Iterator[CountedZoo]:
     """The rows, in order."""
+    yield from _installed_libraries()
+    yield from _medical()
+    yield from _packages()
+    yield from _documents()
+
+
+def _installed_libraries() -> Iterator[CountedZoo]:
     robustbench = "robustbench==1.1.1"
     tables = "|".join(re.escape(path) for path in TABLES.values())
     yield CountedZoo(
@@ -117,6 +124,9 @@ def zoos() -> Iterator[CountedZoo]:
     options = {"package": robustbench, "normals": None, "model_info": MODEL_INFO}
     models = _matches(robustbench, f"({tables})$", r"^ {4,8}\('([A-Z][\w.-]+)', \{", again=True)
     yield CountedZoo("robustbench", robustbench, RobustBenchSource, options, "entries, some of several files", models)
+
+
+def _medical() -> Iterator[CountedZoo]:
     for name, files, pattern, words in (
         (
             "totalsegmentator",
@@ -130,6 +140,10 @@ def zoos() -> Iterator[CountedZoo]:
     ):
         count = _matches(PACKAGES[name], files, pattern)
         yield CountedZoo(f"medical/{name}", PACKAGES[name], MedicalSource, {"repositories": [name]}, words, count)
+
+
+def _packages() -> Iterator[CountedZoo]:
+    """Zoos whose list is in a package that is downloaded and not installed."""
     for repository, package in openmmlab.PACKAGES.items():
         count = _matches(package, r"\.mim/configs/.*\.ya?ml$", r"^ {0,4}(?:- )?Weights:\s*(\S+)")
         chosen = {"repositories": [repository]}
@@ -155,6 +169,10 @@ def zoos() -> Iterator[CountedZoo]:
         one = {"repositories": [part]}
         words = "addresses in the package and the documents"
         yield CountedZoo(f"paddle/{part}", package, paddle.PaddleSource, one, words, _paddle(part, package))
+
+
+def _documents() -> Iterator[CountedZoo]:
+    """Zoos whose list is a document."""
     address = detectron2.Detectron2Options().repository
     count = _document(f"{address}/{detectron2.FILE}", r'": "[\w/.-]+\.pkl"')
     yield CountedZoo("detectron2", commit_of(address), detectron2.Detectron2Source, {}, "rows of the table", count)

@@ -111,7 +111,7 @@ class _Filters:
             self.open = _Open(layer_id, stored, pointer, layer_hasher(stored.shape))
         self.seen.add(layer_id)
         if owner is None or (owner["model_id"], layer_id) not in self.layers.depths:
-            self.examination.report("model", block.path, f"layer {layer_id} stands under a model without it")
+            self.examination.report("model", block.path, f"layer {layer_id} belongs to a model without it")
             return
         if model_key(owner) < self.last.get(block.path, model_key(owner)):
             self.examination.report("order", block.path, f"filters of {owner['model_id']} stand after a later model's")

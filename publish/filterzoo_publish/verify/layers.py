@@ -63,7 +63,7 @@ def check_layers(examination: Examination, models: dict[str, Model], *, full: bo
         if name in counted:
             examination.report("unique", path, f"layers of {name} are in two places")
         if key < last.get(path, key):
-            examination.report("order", path, f"{name} stands after a later model")
+            examination.report("order", path, f"{name} follows a later model")
         counted.add(name)
         last[path] = key
         examination.check_folder(path, rows[0])

@@ -30,7 +30,7 @@ def check_models(examination: Examination) -> dict[str, Model]:
             if name in models:
                 examination.report("unique", path, f"{name} is there twice")
             if key < last.get(path, key):
-                examination.report("order", path, f"{name} stands after a later model")
+                examination.report("order", path, f"{name} follows a later model")
             examination.check_folder(path, model)
             last[path] = key
             models[name] = model

@@ -40,7 +40,7 @@ def check_sample(
             found.setdefault(name, []).extend((layer_id, number) for _, layer_id, number in rows)
             key = model_key(models[name]) if name in models else ("", "", "")
             if key < last.get(path, key):
-                examination.report("order", path, f"{name} stands after a later model, or is not in models")
+                examination.report("order", path, f"{name} follows a later model, or is not in models")
             last[path] = key
     for name in sorted(found.keys() | layers.sampled.keys()):
         drawn = draw(name, list(layers.sampled.get(name, {}).items()), size)

@@ -50,8 +50,8 @@ def test_no_drift_is_reported_as_none():
 
 def test_too_few_networks_are_reported():
     drift, depth, degenerated = told(of_tasks(0.8, 1))
-    assert drift.startswith("How much networks of different tasks differ cannot be told")
-    assert "cannot be told: 2 networks have it" in depth
+    assert drift.startswith("How much networks of different tasks differ cannot be determined")
+    assert "cannot be determined: 2 networks have it" in depth
     assert degenerated.endswith("2 networks are too few for an interval.")
 
 

@@ -495,7 +495,7 @@ def test_attention_whose_heads_are_wider_than_its_outputs(heads, width, outputs)
 
 def test_a_file_of_undecided_arrays_is_no_silent_zero():
     listed = layer(27, 3, 32)
-    with pytest.raises(Refused, match="nothing in the file tells"):
+    with pytest.raises(Refused, match="nothing in the file decides"):
         refuse_undecided(selection(listed), len(listed))
     refuse_undecided(selection([*listed, *STEM]), 3)
 

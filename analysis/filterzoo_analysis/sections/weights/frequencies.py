@@ -18,6 +18,32 @@ _DEPTHWISE, _OTHER = "depthwise", "all other"
 
 def content(zoo: Zoo) -> Exhibit | None:
     """Share of energy by radial frequency of the DCT, a panel for each kernel size; None if no layer has it."""
+    found, panels = _by_radius(zoo)
+    if not found:
+        return None
+    summary = "; ".join(
+        f"{row['kernel']} {row['kind']}: {shown(100 * row['mean'], 0)} % at frequency 0 "
+        f"({shown(100 * row['white'], 0)} % without preference)"
+        for row in found
+        if row["radius"] == 0
+    )
+    return Exhibit(
+        name="frequency_content",
+        title="Energy of filters by spatial frequency",
+        summary=f"Mean over models, {summary}.",
+        table=table_of({key: [row[key] for row in found] for key in found[0]}),
+        query=query_of(zoo, "weights.frequencies.content"),
+        draw=partial(figures.line_panels, panels=panels, label="share of energy", unknown="no preferred frequency"),
+        size=(WIDE, 3.6),
+        notes=(
+            "Radial frequency of the DCT, in units of 1/(2 side) cycles a pixel (docs/measures.md, 3), of raw filters.",
+            "Points: means over models of their layers' means, 95 % intervals. Dashed: no preferred frequency.",
+        ),
+    )
+
+
+def _by_radius(zoo: Zoo) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows by kernel, kind and radius; panels of `figures.line_panels` by kernel."""
     rows = rows_of(zoo, "frequency_energy")
     kernels, kinds = rows.words("kernel"), rows.words("kind")
     energy = rows.table["frequency_energy"].to_pylist()
@@ -45,27 +71,7 @@ def content(zoo: Zoo) -> Exhibit | None:
         ticks = [str(radius) for radius in range(len(white))]
         along = f"radial frequency, 1/{2 * side} cycles a pixel"
         panels[kernel] = {"ticks": ticks, "series": series, "line": white, "along": along}
-    if not found:
-        return None
-    summary = "; ".join(
-        f"{row['kernel']} {row['kind']}: {shown(100 * row['mean'], 0)} % at frequency 0 "
-        f"({shown(100 * row['white'], 0)} % without preference)"
-        for row in found
-        if row["radius"] == 0
-    )
-    return Exhibit(
-        name="frequency_content",
-        title="Energy of filters by spatial frequency",
-        summary=f"Mean over models, {summary}.",
-        table=table_of({key: [row[key] for row in found] for key in found[0]}),
-        query=query_of(zoo, "weights.frequencies.content"),
-        draw=partial(figures.line_panels, panels=panels, label="share of energy", unknown="no preferred frequency"),
-        size=(WIDE, 3.6),
-        notes=(
-            "Radial frequency of the DCT, in units of 1/(2 side) cycles a pixel (docs/measures.md, 3), of raw filters.",
-            "Points: means over models of their layers' means, 95 % intervals. Dashed: no preferred frequency.",
-        ),
-    )
+    return found, panels
 
 
 def white_energy(side: int) -> list[float]:

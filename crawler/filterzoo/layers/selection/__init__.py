@@ -195,7 +195,7 @@ def refuse_undecided(found: Selection, arrays: int) -> None:
     """Refused if arrays may be convolution weights but none is certain, or if all belong to an optimiser."""
     undecided = found.passed_over.get(PassedOver.UNDECIDED, 0)
     if not found.convolutions and undecided:
-        detail = f"{undecided} of its {arrays} arrays may be convolution weights or not: nothing in the file tells"
+        detail = f"{undecided} of its {arrays} arrays may be convolution weights or not: nothing in the file decides"
         raise Refused(Reason.UNSUPPORTED, detail)
     copied = found.passed_over.get(PassedOver.COPY, 0)
     if not found.convolutions and copied:
