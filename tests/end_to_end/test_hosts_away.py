@@ -46,7 +46,7 @@ def test_a_host_that_is_down_ends_no_crawl_and_is_reported_in_one_line(hosts, tm
     first = filterzoo(*COMMAND, cwd=tmp_path, env=environment)
     assert first.code == 1
     assert len(away.requests) == 15
-    told = [line for line in first.err.splitlines() if "is away" in line]
+    told = [line for line in first.err.splitlines() if "is unavailable" in line]
     assert len(told) == 1, first.err
     assert f"failed   {COUNT - 4} more, for the same reasons at the same places" in first.err
     assert first.err.count("done     urls/b") == 3

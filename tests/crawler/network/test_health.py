@@ -57,7 +57,7 @@ def test_a_host_that_is_away_is_asked_no_more_and_others_are(server, other, worl
         assert "away" not in first.detail
     told = world.refusal(away)
     assert (told.reason, told.where, told.not_before) == (Reason.FETCH_FAILED, server.url, None)
-    assert "is away" in told.detail
+    assert "is unavailable" in told.detail
     assert "next run" in told.detail
     assert str(world.refusal(server.url + "/another")) == str(told)
     assert len(server.requests) == AWAY_AFTER
@@ -75,7 +75,7 @@ def test_processes_of_a_crawl_share_what_they_know(server, world, tmp_path):
     away = server.add("/away", b"x", *[servers.status(503)] * 100)
     for _ in range(3):
         world.refusal(away)
-    assert "is away" in World(tmp_path).refusal(away).detail
+    assert "is unavailable" in World(tmp_path).refusal(away).detail
     assert len(server.requests) == AWAY_AFTER
 
 
@@ -92,7 +92,7 @@ def test_after_a_rest_one_request_tries_the_host_again(server, world):
     for _ in range(3):
         world.refusal(away)
     world.time += REST + 1
-    assert "is away" in world.refusal(away).detail  # it was asked once, and still is
+    assert "is unavailable" in world.refusal(away).detail  # it was asked once, and still is
     assert len(server.requests) == AWAY_AFTER + 1
     world.time += REST + 1
     assert world.door.get_bytes(away) == b"here"
@@ -104,7 +104,7 @@ def test_a_clock_that_jumps_back_keeps_no_host_away_for_longer(server, world):
     for _ in range(3):
         world.refusal(away)
     world.time -= 1_000_000
-    assert "is away" in world.refusal(away).detail  # it was asked once
+    assert "is unavailable" in world.refusal(away).detail  # it was asked once
     assert len(server.requests) == AWAY_AFTER + 1
     world.time += REST + 1
     assert world.door.get_bytes(away) == b"here"

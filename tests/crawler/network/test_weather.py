@@ -92,7 +92,7 @@ def test_a_host_that_is_down_for_an_hour_stops_no_other(server: WebServer, tmp_p
         for seen in range(int(NOW), int(NOW) + 3600, 10):  # noqa: B007  # the clocks read it
             with pytest.raises(Refused) as caught:
                 door.get_bytes(down)
-            told.append("is away" in caught.value.detail)
+            told.append("is unavailable" in caught.value.detail)
             assert door.get_bytes(here) == b"here"
         assert told.index(True) < AWAY_AFTER
         assert all(told[AWAY_AFTER:])
