@@ -54,7 +54,7 @@ def test_a_host_that_is_away_is_asked_no_more_and_others_are(server, other, worl
     away = server.add("/away", b"x", *[fault] * 100)
     while len(server.requests) < AWAY_AFTER:
         first = world.refusal(away)
-        assert "away" not in first.detail
+        assert "unavailable" not in first.detail
     told = world.refusal(away)
     assert (told.reason, told.where, told.not_before) == (Reason.FETCH_FAILED, server.url, None)
     assert "is unavailable" in told.detail
@@ -68,7 +68,7 @@ def test_a_host_that_nobody_answers_for_is_away_too(world):
     with WebServer() as gone:
         url = gone.add("/x", b"x")
     details = [world.refusal(url).detail for _ in range(5)]
-    assert ["away" in detail for detail in details] == [False, False, False, True, True]
+    assert ["unavailable" in detail for detail in details] == [False, False, False, True, True]
 
 
 def test_processes_of_a_crawl_share_what_they_know(server, world, tmp_path):
